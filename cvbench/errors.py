@@ -1,0 +1,44 @@
+"""What can go wrong, each with what to do about it. The library raises; only the command line prints and exits."""
+
+from collections.abc import Collection
+from difflib import get_close_matches
+
+
+class CvbenchError(Exception):
+    """Root of all errors a user can meet."""
+
+
+class UsageError(CvbenchError):
+    """The request itself is wrong: exit code 2."""
+
+
+class UnknownName(UsageError):
+    """A name that stands in no registry."""
+
+    def __init__(self, kind: str, name: str, known: Collection[str]) -> None:
+        nearest = get_close_matches(name, known) or sorted(known)
+        super().__init__(f"no {kind} is called {name!r}; try {', '.join(nearest)}")
+
+
+class UnreadableSample(CvbenchError):
+    """A file that does not decode, or not completely. Named in the record, never in the mean."""
+
+
+class MissingWeights(CvbenchError):
+    """Weights that are not on this machine and could not be fetched."""
+
+
+class BadWeights(CvbenchError):
+    """Weights that are there but wrong: hash, layout, truncated, or with code inside."""
+
+
+class UnsuitableInput(CvbenchError):
+    """A size or length that this model or metric cannot take."""
+
+
+class BadOutput(CvbenchError):
+    """A reconstruction that is constant, not a number, or of the wrong shape."""
+
+
+class Unavailable(CvbenchError):
+    """A metric or model that cannot be computed here; the message says why."""

@@ -1,3 +1,12 @@
 """cvbench measures image and video autoencoders so that two numbers in one column mean the same thing."""
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """Import `evaluate` when it is first asked for: importing cvbench loads no torch."""
+    if name == "evaluate":
+        from cvbench.bench import evaluate
+
+        return evaluate
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,6 @@
 """The types that need no torch: what a file becomes, and what a model says of itself."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -86,5 +87,5 @@ class Traits:
         """Nominal bits of latent per pixel: 16 per continuous channel, log2(codebook) per token; None for codecs."""
         cells = self.temporal * self.spatial**2
         if self.codebook:
-            return float(np.log2(self.codebook)) / cells
+            return math.log2(self.codebook) / cells
         return 16 * self.channels / cells if self.channels else None

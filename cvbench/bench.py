@@ -1,0 +1,509 @@
+"""From a request to records: what is missing is computed, clip by clip, and every row is stored at once."""
+
+import datetime
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cvbench import __version__, metrics, models, speed
+from cvbench.config import load_config
+from cvbench.contenders import Contender, Custom, Init, Listed, Setting, facts_of, networks_of
+from cvbench.data import DATASETS, Dataset, Item, open_dataset
+from cvbench.data.frames import prepare
+from cvbench.errors import CvbenchError, UsageError
+from cvbench.metrics import resolve as resolve_metrics
+from cvbench.prefetch import prefetch
+from cvbench.probes import PROBES, PairProbe, load_probe
+from cvbench.protocols import EvalProtocol
+from cvbench.protocols import protocol as named_protocol
+from cvbench.reconstruct import DTYPES, describe, measure, reconstruct, to_videos
+from cvbench.records import DataFacts, Failure, ModelFacts, RunRecord, SampleRecord, Score, digest
+from cvbench.store import RowStore, prepared_key, row_key, write_record
+from cvbench.tensors import VideoVAE
+from cvbench.types import Pixels
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, steps done, and steps in all."""
+
+
+def silent(_label: str, _done: int, _total: int) -> None:
+    """Report nothing."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run is asked for. `batch` 0 means: as the device suggests."""
+
+    models: Sequence[str]
+    data: Sequence[str]
+    metrics: Sequence[str]
+    protocol: EvalProtocol
+    speed: bool = False
+    limit: int | None = None
+    device: str = "auto"
+    batch: int = 0
+    strict: bool = False
+    init: Init = "weights"
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    roots: Mapping[str, Path] = field(default_factory=dict)
+    out: Path | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A prepared sample: what the record keeps of it, and its pixels once they are needed."""
+
+    index: int
+    item: Item
+    sha256: str
+    shape: tuple[int, int, int]
+    facts: Mapping[str, Any]
+    pixels: Pixels | None = None
+
+
+def run(request: Request, progress: Progress = silent, store: RowStore | None = None) -> list[RunRecord]:
+    """Evaluate every model on every data set and return one record each, also for models that could not run.
+
+    Records are written to `request.out` when given. Work found in the store is not done again.
+    Raises UsageError for a request that makes no sense, and with `strict` the first failure of any kind.
+    """
+    device = pick_device(request.device)
+    setting = Setting(request.protocol, device, request.weights, request.init)
+    datasets = [open_dataset(spec, request.roots, request.limit, request.protocol.reader) for spec in request.data]
+    contenders, refused = line_up(request.models, setting, request.strict)
+    probes = Probes(resolve_metrics(request.metrics, request.protocol), device, request.weights)
+    records = []
+    for dataset in datasets:
+        found = Session(request, dataset, contenders, probes, store or RowStore(), progress).records()
+        found += [unavailable(facts, reason, dataset, request) for facts, reason in refused]
+        records += sorted(found, key=lambda record: request.models.index(record.model.name))
+        if request.out:
+            for record in found:
+                write_record(request.out, record)
+    return records
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device called `name`; auto takes the GPU when there is one. Raises UsageError when it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(
+            f"--device {name}: {reason}; use auto, cpu or cuda:N of {torch.cuda.device_count()}"
+        ) from error
+    return device
+
+
+def line_up(
+    specs: Sequence[str], setting: Setting, strict: bool
+) -> tuple[list[Contender], list[tuple[ModelFacts, str]]]:
+    """Return the models that can run, and for each of the others its facts and the reason.
+
+    Raises UsageError for unknown names; these are mistakes of the request, not of a model.
+    """
+    contenders: list[Contender] = []
+    refused = []
+    for spec in specs:
+        try:
+            contenders.append(enlist(spec, setting))
+        except UsageError:
+            raise
+        except CvbenchError as error:
+            if strict:
+                raise
+            refused.append((facts_of(spec, models.parse(spec)[1]), describe(error)))
+    return contenders, refused
+
+
+def enlist(spec: str, setting: Setting) -> Contender:
+    """Return the contender for a registry name or a user's own model."""
+    if not models.is_custom(spec):
+        return Listed(spec, setting)
+    vae, source = models.load_custom(spec)
+    for network in networks_of(vae):
+        network.to(setting.device, DTYPES[setting.protocol.dtype]).eval().requires_grad_(False)
+    return Custom(spec, vae, setting, source)
+
+
+class Probes:
+    """The probes of a run, loaded when first needed; `reasons` tells why one could not be."""
+
+    def __init__(self, metric_names: Sequence[str], device: torch.device, weights: Mapping[str, Path]) -> None:
+        self.metrics = [name for name in metric_names if name != "bpp"]
+        self.names = list(dict.fromkeys(metrics.METRICS[name].probe for name in self.metrics))
+        self.device, self.weights = device, weights
+        self.loaded: dict[str, PairProbe] = {}
+        self.reasons: dict[str, str] = {}
+
+    def version(self, name: str) -> str:
+        """Return the version of a probe, known without loading it."""
+        return PROBES[name].version
+
+    def get(self, names: Sequence[str]) -> dict[str, PairProbe]:
+        """Return those of `names` that can be loaded here."""
+        for name in names:
+            if name not in self.loaded and name not in self.reasons:
+                try:
+                    self.loaded[name] = load_probe(name, self.device, self.weights)
+                except CvbenchError as error:
+                    self.reasons[name] = describe(error)
+        return {name: self.loaded[name] for name in names if name in self.loaded}
+
+
+class Session:
+    """One data set on its way through all models of a run."""
+
+    def __init__(
+        self,
+        request: Request,
+        dataset: Dataset,
+        contenders: Sequence[Contender],
+        probes: Probes,
+        store: RowStore,
+        progress: Progress,
+    ) -> None:
+        self.request, self.protocol, self.dataset = request, request.protocol, dataset
+        self.contenders, self.probes, self.store, self.progress = contenders, probes, store, progress
+        self.private: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+        self.clips: list[Clip] = []
+        self.unread: list[tuple[int, Failure]] = []
+        self.failed: dict[str, list[tuple[int, Failure]]] = {c.name: [] for c in contenders}
+        self.broken: dict[str, str] = {}
+
+    def records(self) -> list[RunRecord]:
+        """Compute what is missing and return one record per contender."""
+        total = len(self.dataset.items)
+        self.progress(self.dataset.name, 0, total)
+        for group in self._groups(prefetch(self._survey())):
+            self._work(group)
+            self.progress(self.dataset.name, len(self.clips) + len(self.unread), total)
+        self.progress(self.dataset.name, total, total)
+        return [self._record(contender) for contender in self.contenders]
+
+    def _survey(self) -> Iterator[Clip]:
+        """Yield each readable clip in order, with pixels where rows are missing."""
+        for index, item in enumerate(self.dataset.items):
+            try:
+                yield self._look(index, item)
+            except CvbenchError as error:
+                if self.request.strict:
+                    raise
+                self.unread.append((index, Failure(item.id, describe(error))))
+
+    def _look(self, index: int, item: Item) -> Clip:
+        """Return the clip as the store knows it, or read it."""
+        key = prepared_key(item.fingerprint, self.protocol.preparation)
+        known = self.store.facts(key)
+        if known:
+            clip = Clip(index, item, known["sha256"], tuple(known["shape"]), known["facts"])
+            if not self._missing(clip):
+                return clip
+        clip = read_clip(index, item, self.protocol)
+        self.store.remember(key, {"sha256": clip.sha256, "shape": clip.shape, "facts": dict(clip.facts)})
+        return clip
+
+    def _missing(self, clip: Clip) -> dict[str, list[str]]:
+        """Return by model the probes whose rows this clip lacks."""
+        result = {}
+        for contender in self.contenders:
+            if contender.name in self.broken:
+                continue
+            rows = self._rows(contender, clip)
+            lacking = [
+                name for name in self.probes.names if self._column(name) not in rows and name not in self.probes.reasons
+            ]
+            if lacking or "bits" not in rows:
+                result[contender.name] = lacking
+        return result
+
+    def _column(self, probe: str) -> str:
+        return f"{probe}@{self.probes.version(probe)}"
+
+    def _rows(self, contender: Contender, clip: Clip) -> dict[str, np.ndarray]:
+        if contender.key is None:
+            return self.private.get((contender.name, clip.sha256), {})
+        return self.store.rows(row_key(clip.sha256, contender.key, self.protocol.reconstruction))
+
+    def _keep(self, contender: Contender, clip: Clip, rows: dict[str, np.ndarray]) -> None:
+        if contender.key is None:
+            self.private.setdefault((contender.name, clip.sha256), {}).update(rows)
+        else:
+            self.store.add(row_key(clip.sha256, contender.key, self.protocol.reconstruction), rows)
+
+    def _groups(self, clips: Iterator[Clip]) -> Iterator[list[Clip]]:
+        """Group neighbours of one shape into batches; a clip with nothing to do is a group of its own."""
+        group: list[Clip] = []
+        for clip in clips:
+            self.clips.append(replace(clip, pixels=None))
+            if group and (clip.pixels is None or clip.shape != group[0].shape or len(group) >= self._batch(clip)):
+                yield group
+                group = []
+            group.append(clip)
+            if clip.pixels is None:
+                yield group
+                group = []
+        if group:
+            yield group
+
+    def _batch(self, clip: Clip) -> int:
+        if self.protocol.posterior == "sample":
+            return 1  # each clip has its own seed
+        if self.request.batch:
+            return self.request.batch
+        if self.probes.device.type == "cpu":
+            return 1
+        return 16 if clip.shape[0] == 1 else 1
+
+    def _work(self, group: list[Clip]) -> None:
+        """Reconstruct and measure what the clips of a group lack, model by model, clip by clip."""
+        todo = [self._missing(clip) if clip.pixels is not None else {} for clip in group]
+        recons: list[dict[str, tuple[torch.Tensor, int | None]]] = [{} for _ in group]
+        if not any(todo):
+            return
+        targets = to_videos([clip.pixels for clip in group if clip.pixels is not None], self.probes.device)
+        for contender in self.contenders:
+            wanted = [i for i, missing in enumerate(todo) if contender.name in missing]
+            for i, made in self._reconstruct(contender, [group[i] for i in wanted], targets[wanted], wanted):
+                recons[i][contender.name] = made
+        for clip, target, made, missing in zip(group, targets, recons, todo, strict=True):
+            self._measure(clip, target, made, missing)
+
+    def _reconstruct(
+        self, contender: Contender, clips: list[Clip], targets: torch.Tensor, positions: list[int]
+    ) -> Iterator[tuple[int, tuple[torch.Tensor, int | None]]]:
+        """Yield position, reconstruction and bits; a batch that fails is tried clip by clip before a clip is given up."""
+        if not clips or contender.name in self.broken:
+            return
+        try:
+            vae = contender.vae
+        except Exception as error:  # a network library may raise anything while it builds
+            if self.request.strict:
+                raise
+            self.broken[contender.name] = describe(error)
+            return
+        try:
+            seed = int(digest([self.protocol.seed, clips[0].sha256])[:8], 16)
+            made, bits = reconstruct(vae, targets, self.protocol, seed)
+            yield from zip(positions, zip(made, bits, strict=True), strict=True)
+        except Exception as error:  # nor does a model's failure on one clip end the run
+            if self.request.strict:
+                raise
+            self._free()
+            if len(clips) == 1:
+                self.failed[contender.name].append((clips[0].index, Failure(clips[0].item.id, describe(error))))
+                return
+            for clip, target, position in zip(clips, targets, positions, strict=True):
+                yield from self._reconstruct(contender, [clip], target[None], [position])
+
+    def _free(self) -> None:
+        if self.probes.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _measure(
+        self,
+        clip: Clip,
+        target: torch.Tensor,
+        made: dict[str, tuple[torch.Tensor, int | None]],
+        missing: dict[str, list[str]],
+    ) -> None:
+        needed = [name for name in self.probes.names if any(name in missing[model] for model in made)]
+        videos = {model: recon for model, (recon, _) in made.items()}
+        rows, unsuited = measure(videos, target, self.probes.get(needed), missing)
+        refusals = {self._column(name): np.array(reason) for name, reason in unsuited.items()}
+        for contender in self.contenders:
+            if contender.name in made:
+                bits = made[contender.name][1]
+                found = {**refusals, **{self._column(name): row for name, row in rows[contender.name].items()}}
+                found["bits"] = np.array([] if bits is None else [bits], np.float64)
+                self._keep(contender, clip, found)
+
+    def _record(self, contender: Contender) -> RunRecord:
+        """Assemble the record of one contender from the stored rows."""
+        if contender.name in self.broken:
+            return unavailable(contender.facts, self.broken[contender.name], self.dataset, self.request)
+        stored = [(clip, self._rows(contender, clip)) for clip in self.clips]
+        stored = [(clip, rows) for clip, rows in stored if "bits" in rows]
+        samples = [self._sample(contender, clip, rows) for clip, rows in stored]
+        data = DataFacts(
+            self.dataset.name, digest([[s.id, s.sha256] for s in samples]), len(samples), self.dataset.note
+        )
+        failures = [f for _, f in sorted(self.unread + self.failed[contender.name], key=lambda pair: pair[0])]
+        lost = f"none of {len(self.dataset.items)} samples of {self.dataset.name} gave a number"
+        return RunRecord(
+            model=contender.facts,
+            data=data,
+            protocol=self.protocol.as_dict(),
+            probes={name: self.probes.version(name) for name in self.probes.names},
+            scores=self._scores(samples, data),
+            samples=samples,
+            failures=failures,
+            unavailable=self._missing_metrics([rows for _, rows in stored]),
+            error=None if samples else lost,
+            speed=self._speed(contender) if self.request.speed and samples else None,
+            environment=environment(self.probes.device),
+            created=now(),
+        )
+
+    def _sample(self, contender: Contender, clip: Clip, stored: dict[str, np.ndarray]) -> SampleRecord:
+        rows = {
+            name: stored[self._column(name)].tolist()
+            for name in self.probes.names
+            if self._column(name) in stored and _is_measured(stored[self._column(name)])
+        }
+        frames, height, width = clip.shape
+        bits = stored["bits"]
+        bpp = float(bits[0]) / (frames * height * width) if len(bits) else contender.facts.bpp
+        if bpp is not None:
+            rows["bpp"] = [bpp]
+        return SampleRecord(clip.item.id, frames, height, width, clip.sha256, clip.facts, rows)
+
+    def _scores(self, samples: list[SampleRecord], data: DataFacts) -> dict[str, Score]:
+        scores = {}
+        for name in [*self.probes.metrics, "bpp"]:
+            probe = metrics.METRICS[name].probe
+            rows = [np.asarray(s.rows[probe]) for s in samples if probe in s.rows]
+            version = self.probes.version(probe) if name != "bpp" else "1"
+            if rows:
+                text = metrics.signature(name, data.name, data.manifest, self.protocol, version)
+                scores[name] = metrics.score(name, rows, self.protocol, text)
+        return scores
+
+    def _missing_metrics(self, stored: list[dict[str, np.ndarray]]) -> dict[str, str]:
+        """Return for each metric that lacks samples the reason."""
+        missing = {}
+        for name in self.probes.metrics:
+            probe = metrics.METRICS[name].probe
+            rows = [row.get(self._column(probe)) for row in stored]
+            lacking = [row for row in rows if row is None or not _is_measured(row)]
+            if lacking:
+                reasons = {str(row) for row in lacking if row is not None} or {
+                    self.probes.reasons.get(probe, "not measured")
+                }
+                share = "" if len(lacking) == len(rows) else f"{len(lacking)} of {len(rows)} samples: "
+                missing[name] = share + "; ".join(sorted(reasons))
+        return missing
+
+    def _speed(self, contender: Contender) -> dict[str, Any] | None:
+        """Time the contender on the first clip (an image when there is no clip); remembered for this machine."""
+        clip = next((c for c in self.clips if c.shape[0] > 1), self.clips[0])
+        machine = [
+            speed.device_name(self.probes.device),
+            torch.get_num_threads(),
+            self.protocol.dtype,
+            self.protocol.tiling,
+        ]
+        key = digest(["speed", contender.key, clip.sha256, machine])
+        known = self.store.facts(key) if contender.key else None
+        if known:
+            return dict(known)
+        self.progress(f"speed of {contender.name}", len(self.dataset.items), len(self.dataset.items))
+        pixels = read_clip(clip.index, clip.item, self.protocol).pixels
+        found = speed.measure_speed(
+            contender.vae, to_videos([pixels] if pixels is not None else [], self.probes.device)
+        )
+        if contender.key:
+            self.store.remember(key, found)
+        return found
+
+
+def _is_measured(row: np.ndarray) -> bool:
+    """Tell numbers from the stored reason why there are none."""
+    return row.dtype.kind == "f"
+
+
+def read_clip(index: int, item: Item, protocol: EvalProtocol) -> Clip:
+    """Read and prepare a sample. Raises UnreadableSample."""
+    sample = item.read(protocol.sampling)
+    pixels = prepare(sample.pixels, protocol.size, protocol.filter, protocol.antialias, protocol.crop)
+    facts = {"fps": sample.fps, "source": list(sample.pixels.shape[1:]), **sample.facts}
+    sha = hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+    return Clip(index, item, sha, (pixels.shape[1], pixels.shape[2], pixels.shape[3]), facts, pixels)
+
+
+def unavailable(facts: ModelFacts, reason: str, dataset: Dataset, request: Request) -> RunRecord:
+    """Return the record of a model that could not run."""
+    return RunRecord(
+        model=facts,
+        data=DataFacts(dataset.name, "", 0, dataset.note),
+        protocol=request.protocol.as_dict(),
+        probes={},
+        scores={},
+        samples=[],
+        error=reason,
+        environment=environment(pick_device(request.device)),
+        created=now(),
+    )
+
+
+def environment(device: torch.device) -> dict[str, str]:
+    """Return what ran: versions and machine."""
+    packages = ("torch", "torchvision", "diffusers", "av", "pillow", "numpy", "scipy", "lpips")
+    versions = {name: importlib.metadata.version(name) for name in packages}
+    return {
+        "cvbench": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "device": speed.device_name(device),
+        **versions,
+    }
+
+
+def now() -> str:
+    """Return the time, UTC, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def evaluate(
+    model: str | VideoVAE,
+    data: str = "sample",
+    metrics: Sequence[str] = ("psnr", "ssim", "lpips"),
+    protocol: EvalProtocol | str = "cvvae-2405",
+    *,
+    limit: int | None = None,
+    device: str = "auto",
+) -> RunRecord:
+    """Measure one model, by name or any object with `encode` and `decode`, on one data set.
+
+    Nothing is printed and nothing written but cached rows; small enough to call from a training loop: the model
+    stays where it is and is put back into training mode.
+    Raises UsageError and UnknownName for a wrong request, MissingWeights when the model's weights are not there.
+    """
+    chosen = named_protocol(protocol) if isinstance(protocol, str) else protocol
+    config = load_config(Path.cwd(), DATASETS)
+    names = (model,) if isinstance(model, str) else (type(model).__name__,)
+    request = Request(
+        names, (data,), tuple(metrics), chosen, limit=limit, device=device, roots=config.data, weights=config.weights
+    )
+    if isinstance(model, str):
+        return _one(request, None)
+    networks = networks_of(model)
+    training = [network.training for network in networks]
+    try:
+        for network in networks:
+            network.eval()
+        return _one(request, model)
+    finally:
+        for network, mode in zip(networks, training, strict=True):
+            network.train(mode)
+
+
+def _one(request: Request, model: VideoVAE | None) -> RunRecord:
+    """Run a request of one model, given by name or as an object, on one data set."""
+    held = next((p.device for n in networks_of(model) for p in n.parameters()), None) if model is not None else None
+    device = held if held is not None and request.device == "auto" else pick_device(request.device)
+    setting = Setting(request.protocol, device, request.weights)
+    contender = enlist(request.models[0], setting) if model is None else Custom(request.models[0], model, setting)
+    dataset = open_dataset(request.data[0], request.roots, request.limit, request.protocol.reader)
+    probes = Probes(resolve_metrics(request.metrics, request.protocol), device, request.weights)
+    return Session(request, dataset, [contender], probes, RowStore(), silent).records()[0]

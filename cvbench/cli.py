@@ -1,0 +1,295 @@
+"""The command line: parses, calls one function, prints."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cvbench import __version__
+from cvbench.errors import CvbenchError, UsageError
+
+if TYPE_CHECKING:
+    from cvbench.bench import Progress
+    from cvbench.records import RunRecord
+
+DONE, REGRESSION, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
+
+RUN_HELP = """Reconstruct data with models, measure, store, and print a table.
+
+Alone, `cvbench run` is the demo: the built-in models on the built-in sample, offline.
+
+\b
+  cvbench run --models cvvae,vae-sd21,tats --suite recon
+  cvbench run --models vae-sd21 --data coco-val=/data/coco/val2017 --device cuda:0
+  cvbench run --models identity,h264@crf=28 --data clips/ --metrics psnr,ssim
+  cvbench run --models my_vae.py:build --data clips/ --protocol cvbench-1 --set size=128
+
+What is already computed is not computed again: the same line typed twice does nothing the second time, and
+after Ctrl-C it continues. Exit codes: 0 done, 2 wrong usage, 3 something could not be evaluated (named in the
+table's footnotes), 130 interrupted.
+"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="cvbench")
+def cli() -> None:
+    """Measure image and video autoencoders so that two numbers in one column mean the same thing.
+
+    \b
+      cvbench run                                  the demo: built-in models and data, offline
+      cvbench run --models vae-sd21 --data clips/  your clips
+      cvbench table reports/recon --format latex   the same scores for a paper
+      cvbench list models                          what can be measured
+      cvbench doctor                               what works on this machine
+    """
+
+
+def main() -> None:
+    """Run the program and exit with its code."""
+    sys.exit(run_program(sys.argv[1:]))
+
+
+def run_program(arguments: Sequence[str]) -> int:
+    """Run the program and return its exit code; every error of ours is one message on stderr."""
+    try:
+        code = cli.main(list(arguments), prog_name="cvbench", standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.ClickException as error:
+        error.show()
+        return USAGE
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("\ninterrupted; type the same line again to continue", err=True)
+        return INTERRUPTED
+    except UsageError as error:
+        click.echo(f"Error: {error}", err=True)
+        return USAGE
+    except CvbenchError as error:
+        click.echo(f"Error: {error}", err=True)
+        return INCOMPLETE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    return code if isinstance(code, int) else DONE
+
+
+@cli.command("run", help=RUN_HELP)
+@click.option("--models", "-m", metavar="A,B", help="Models by name, or FILE.py:FACTORY; default: the suite's.")
+@click.option("--suite", "-s", default="recon", show_default=True, help="What to do; see `cvbench list suites`.")
+@click.option(
+    "--data", "-d", multiple=True, metavar="NAME|NAME=PATH|PATH", help="Data set, folder, glob or file; repeatable."
+)
+@click.option("--metrics", metavar="A,B", help="Default: the suite's.")
+@click.option("--protocol", metavar="NAME", help="Default: the suite's; see `cvbench list protocols`.")
+@click.option(
+    "--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change a field of the protocol; repeatable."
+)
+@click.option("--limit", type=click.IntRange(1), help="Only the first N samples of each data set.")
+@click.option("--out", type=click.Path(path_type=Path), help="Where records and tables go.  [default: reports/SUITE]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
+@click.option("--dtype", type=click.Choice(["fp32", "bf16", "fp16"]), help="Of the networks; the same as --set dtype=.")
+@click.option("--batch", default="auto", show_default=True, metavar="auto|N", help="Clips of one size coded together.")
+@click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights on this machine; repeatable.")
+@click.option(
+    "--init", type=click.Choice(["weights", "random"]), default="weights", show_default=True, help="random: untrained."
+)
+@click.option("--seed", type=click.IntRange(0), help="Of everything drawn at random; the same as --set seed=.")
+@click.option("--speed/--no-speed", default=None, help="Measure speed and memory too.  [default: the suite's]")
+@click.option("--intervals", is_flag=True, help="Print 95 % intervals.")
+@click.option("--strict", is_flag=True, help="Stop at the first sample or model that fails.")
+def run_command(**given: Any) -> int:
+    """Parse the options of `run`, run, write and print."""
+    from cvbench import bench
+
+    request, suite, notes = build_request(given)
+    for note in notes:
+        click.echo(note, err=True)
+    with progress_bar() as progress:
+        records = bench.run(request, progress)
+    return finish(records, suite, request.out, intervals=given["intervals"])
+
+
+def build_request(given: dict[str, Any]) -> tuple[Any, str, list[str]]:
+    """Turn options into a request; return it with the suite's name and what the user should be told."""
+    from cvbench.bench import Request
+    from cvbench.config import load_config, pairs
+    from cvbench.data import DATASETS
+    from cvbench.protocols import protocol
+    from cvbench.suites import load_suite
+
+    suite = load_suite(given["suite"])
+    config = load_config(Path.cwd(), DATASETS)
+    changes = [*given["changes"], *(f"{k}={given[k]}" for k in ("dtype", "seed") if given[k] is not None)]
+    data, notes = choose_data(given["data"], suite.data, suite.fallback, config.data)
+    request = Request(
+        models=split(given["models"]) or suite.models,
+        data=data,
+        metrics=split(given["metrics"]) or suite.metrics,
+        protocol=protocol(given["protocol"] or suite.protocol, changes),
+        speed=suite.speed if given["speed"] is None else given["speed"],
+        limit=given["limit"],
+        device=given["device"],
+        batch=batch_size(given["batch"]),
+        strict=given["strict"],
+        init=given["init"],
+        weights={**config.weights, **pairs("--weights", given["weights"])},
+        roots=config.data,
+        out=given["out"] or Path("reports") / suite.name,
+    )
+    return request, suite.name, notes
+
+
+def choose_data(
+    asked: Sequence[str], wanted: Sequence[str], fallback: Sequence[str], roots: Any
+) -> tuple[tuple[str, ...], list[str]]:
+    """Return the data sets to run on: those asked for, the suite's where configured, or its fallback with a word."""
+    if asked:
+        return tuple(asked), []
+    configured = tuple(name for name in wanted if name in roots)
+    missing = [name for name in wanted if name not in roots]
+    how = "--data NAME=PATH, a [data] table in cvbench.toml, or the folder CVBENCH_DATA"
+    if configured:
+        return configured, [f"no folder configured for {', '.join(missing)} ({how}): left out"] if missing else []
+    note = f"no folder configured for {' or '.join(wanted)} ({how}): running on {', '.join(fallback)}, built in"
+    return tuple(fallback), [note]
+
+
+def batch_size(text: str) -> int:
+    """Read --batch: auto is 0."""
+    if text == "auto":
+        return 0
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f"--batch takes auto or a positive number, got {text!r}")
+    return int(text)
+
+
+def split(text: str | None) -> tuple[str, ...]:
+    """Split a comma-separated list; a comma before OPTION=VALUE belongs to the model before it."""
+    parts: list[str] = []
+    for part in filter(None, (p.strip() for p in (text or "").split(","))):
+        if parts and "@" in parts[-1] and "=" in part and "@" not in part:
+            parts[-1] += f",{part}"
+        else:
+            parts.append(part)
+    return tuple(dict.fromkeys(parts))
+
+
+@contextlib.contextmanager
+def progress_bar() -> Iterator["Progress"]:
+    """Show a bar with the time left on stderr while work is done, where a person watches."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+        TextColumn("left"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def report(label: str, done: int, total: int) -> None:
+            if label not in tasks:
+                tasks[label] = bar.add_task(label, total=total)
+            bar.update(tasks[label], completed=done, total=total)
+
+        yield report
+
+
+def finish(records: "Sequence[RunRecord]", suite: str, out: Path, *, intervals: bool) -> int:
+    """Write the tables, print the Markdown one, and return the exit code."""
+    from cvbench import tables
+    from cvbench.store import write_text
+
+    table = tables.build(records, intervals=intervals, allow_mixed=True)
+    text = tables.markdown(table)
+    write_text(out / "table.md", f"# {suite}\n\n{text}")
+    write_text(out / "table.csv", tables.to_csv(table))
+    write_text(out / "samples.csv", tables.samples_csv(records))
+    click.echo(text)
+    errors = {f"{r.model.name}: {r.error}": None for r in records if r.error}
+    for error in errors:
+        click.echo(f"Error: {error}", err=True)
+    click.echo(f"records, table.md, table.csv and samples.csv are in {out}", err=True)
+    return DONE if all(record.complete for record in records) else INCOMPLETE
+
+
+@cli.command("table")
+@click.argument(
+    "runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="RUN_OR_FOLDER..."
+)
+@click.option("--format", "form", type=click.Choice(["md", "csv", "latex", "json"]), default="md", show_default=True)
+@click.option("--intervals", is_flag=True, help="Print 95 % intervals.")
+@click.option("--allow-mixed", is_flag=True, help="Footnote scores whose signatures differ instead of refusing them.")
+def table_command(runs: Sequence[Path], form: str, intervals: bool, allow_mixed: bool) -> int:
+    """Print the table of records made by `run`.
+
+    \b
+      cvbench table reports/recon
+      cvbench table reports/recon --format latex > table.tex
+    """
+    from cvbench import tables
+    from cvbench.records import read_records
+
+    table = tables.build(read_records(runs), intervals=intervals, allow_mixed=allow_mixed)
+    click.echo(tables.FORMATS[form](table), nl=False)
+    return DONE
+
+
+@cli.command("list")
+@click.argument("what", type=click.Choice(["models", "data", "metrics", "suites", "protocols"]))
+def list_command(what: str) -> int:
+    """List what there is.
+
+    \b
+      cvbench list models
+      cvbench list protocols
+    """
+    from cvbench import listing
+
+    head, rows = listing.LISTS[what]()
+    print_rows(head, rows)
+    return DONE
+
+
+def print_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table to read: boxed for a terminal, tab-separated for a pipe."""
+    if not sys.stdout.isatty():
+        for row in [head, *rows]:
+            click.echo("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in head:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+
+
+@cli.command("doctor")
+def doctor_command() -> int:
+    """Say what works on this machine: packages, device, decoders, caches, data and weights.
+
+    \b
+      cvbench doctor
+    """
+    from cvbench import doctor
+
+    findings = doctor.examine(Path.cwd())
+    print_rows(("", "what", "finding"), [("ok" if f.ok else "MISSING", f.what, f.text) for f in findings])
+    return DONE if all(f.ok or f.optional for f in findings) else INCOMPLETE

@@ -1,0 +1,49 @@
+"""What is known of a model without loading it, and what an adapter is given to load it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from cvbench.types import Traits
+from cvbench.weights import Source
+
+if TYPE_CHECKING:
+    import torch
+
+Option = int | float | str
+
+
+@dataclass(frozen=True)
+class Loading:
+    """All an adapter needs to build its network. `path` is None when `init` is random."""
+
+    device: "torch.device"
+    dtype: "torch.dtype"
+    posterior: Literal["mode", "sample"] = "mode"
+    tiling: bool = False
+    seed: int = 0
+    path: Path | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """What is known of a model without loading it.
+
+    `build` names "module:callable". A model with a `source` is built by callable(Loading); one without by
+    callable(**options). `options` are what a user may set (`h264@crf=28`) with their defaults, `config` is
+    handed to the adapter. `version` enters the cache key: raise it when the adapter's numbers may change.
+    """
+
+    about: str
+    build: str
+    traits: Traits
+    role: Literal["network", "codec", "floor", "reference"] = "network"
+    options: Mapping[str, Option] = field(default_factory=dict)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    source: Source | None = None
+    params: tuple[int, int] | None = (0, 0)
+    licence: str = ""
+    compatible: str = ""
+    version: int = 1

@@ -1,0 +1,174 @@
+"""LPIPS of each frame, with the AlexNet or VGG16 backbone."""
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from cvbench.errors import Unavailable, UnsuitableInput
+from cvbench.probes import PROBES, Rows
+from cvbench.probes.pixel import check_shape
+from cvbench.tensors import Video
+from cvbench.weights import fit, read_tensors
+
+Net = Literal["vgg", "alex"]
+SHIFT = (-0.030, -0.088, -0.188)
+SCALE = (0.458, 0.448, 0.450)
+EPSILON = 1e-10
+LEAST_SIDE = {"vgg": 16, "alex": 31}
+FRAMES_AT_ONCE = {"vgg": 1, "alex": 8}  # features of a 256×256 frame: 32 MB and 2.6 MB
+
+
+class Conv(NamedTuple):
+    """A convolution followed by ReLU; `place` is its number in torchvision's `features`."""
+
+    place: int
+    inputs: int
+    outputs: int
+    kernel: int = 3
+    stride: int = 1
+    padding: int = 1
+
+
+class Stage(NamedTuple):
+    """Layers up to one whose output LPIPS compares; `pool` is kernel and stride of the max pooling before them."""
+
+    pool: tuple[int, int] | None
+    convs: tuple[Conv, ...]
+
+
+STAGES: dict[str, tuple[Stage, ...]] = {
+    "alex": (
+        Stage(None, (Conv(0, 3, 64, 11, 4, 2),)),
+        Stage((3, 2), (Conv(3, 64, 192, 5, 1, 2),)),
+        Stage((3, 2), (Conv(6, 192, 384),)),
+        Stage(None, (Conv(8, 384, 256),)),
+        Stage(None, (Conv(10, 256, 256),)),
+    ),
+    "vgg": (
+        Stage(None, (Conv(0, 3, 64), Conv(2, 64, 64))),
+        Stage((2, 2), (Conv(5, 64, 128), Conv(7, 128, 128))),
+        Stage((2, 2), (Conv(10, 128, 256), Conv(12, 256, 256), Conv(14, 256, 256))),
+        Stage((2, 2), (Conv(17, 256, 512), Conv(19, 512, 512), Conv(21, 512, 512))),
+        Stage((2, 2), (Conv(24, 512, 512), Conv(26, 512, 512), Conv(28, 512, 512))),
+    ),
+}
+
+
+class Features(NamedTuple):
+    """What LPIPS needs of a target: by frame, by layer, features of unit length at each position."""
+
+    shape: torch.Size
+    frames: list[list[Float[Tensor, "positions channels"]]]
+
+
+class Lpips:
+    """Learned perceptual distance, version 0.1, of each frame; 0 for equal frames.
+
+    Pixels in [0, 1] become the [-1, 1] that the published networks take. `backbone` is the state dict of
+    torchvision's vgg16 or alexnet, or its file; the linear heads are those the `lpips` package carries. The
+    target's features are computed once for all models. Zhang et al. 2018, "The unreasonable effectiveness of deep
+    features as a perceptual metric"; equals `lpips.LPIPS(net, version="0.1")`. Raises BadWeights naming what is
+    missing or misshaped.
+    """
+
+    def __init__(self, net: Net, backbone: Path | Mapping[str, Tensor], device: torch.device | None = None) -> None:
+        self.net = net
+        self.version = PROBES[f"lpips-{net}"].version
+        self.frames_at_once = FRAMES_AT_ONCE[net]
+        self.device = device or torch.device("cpu")
+        state = _backbone(net, backbone)
+        self.weights = {k: v.to(self.device, torch.float32) for k, v in state.items()}
+        for name, weight in self.weights.items():
+            if weight.ndim == 4:
+                self.weights[name] = weight.contiguous(memory_format=torch.channels_last)
+        self.heads = [head.to(self.device) for head in _heads(net)]
+        self.shift = torch.tensor(SHIFT, device=self.device).view(1, 3, 1, 1)
+        self.scale = torch.tensor(SCALE, device=self.device).view(1, 3, 1, 1)
+
+    @torch.inference_mode()
+    def prepare(self, target: Video) -> Features:
+        """Return the target's features; raises UnsuitableInput for frames the backbone's pooling leaves empty."""
+        least = LEAST_SIDE[self.net]
+        if min(target.shape[-2:]) < least:
+            height, width = target.shape[-2:]
+            raise UnsuitableInput(f"LPIPS ({self.net}) needs sides of {least} px or more, got {height}×{width}")
+        return Features(target.shape, [list(self._unit_features(frame)) for frame in target.unbind(1)])
+
+    def rows(self, recon: Video, prepared: Features) -> Rows:
+        """LPIPS of each frame."""
+        return self.layers(recon, prepared).sum(-1)
+
+    @torch.inference_mode()
+    def layers(self, recon: Video, prepared: Features) -> Float64[np.ndarray, "t layers"]:
+        """Return what each layer adds to each frame's distance."""
+        check_shape(recon, prepared.shape)
+        frames = zip(recon.unbind(1), prepared.frames, strict=True)
+        found: np.ndarray = torch.stack([self._distances(frame, target) for frame, target in frames]).cpu().numpy()
+        return found
+
+    def _distances(self, frame: Float[Tensor, "3 h w"], target: list[Tensor]) -> Float64[Tensor, " layers"]:
+        layers = zip(self._unit_features(frame), target, self.heads, strict=True)
+        return torch.stack([(x.sub_(y).square_() @ head).mean(dtype=torch.float64) for x, y, head in layers])
+
+    def _unit_features(self, frame: Float[Tensor, "3 h w"]) -> Iterator[Float[Tensor, "positions channels"]]:
+        """Yield each compared layer's features, scaled to unit length over the channels."""
+        for features in self._features(frame):
+            flat = features.permute(0, 2, 3, 1).flatten(0, 2)
+            yield flat / (torch.linalg.vector_norm(flat, dim=1, keepdim=True) + EPSILON)
+
+    def _features(self, frame: Float[Tensor, "3 h w"]) -> Iterator[Float[Tensor, "1 channels rows columns"]]:
+        """Yield each compared layer. One frame at a time: faster on a CPU, and batches cannot move a value."""
+        pixels = 2 * frame[None].to(self.device, torch.float32) - 1
+        x = ((pixels - self.shift) / self.scale).contiguous(memory_format=torch.channels_last)
+        for pool, convs in STAGES[self.net]:
+            x = F.max_pool2d(x, *pool) if pool else x
+            for conv in convs:
+                x = self._convolved(x, conv).relu_()
+            yield x
+
+    def _convolved(self, x: Tensor, conv: Conv) -> Tensor:
+        weight, bias = (self.weights[f"features.{conv.place}.{part}"] for part in ("weight", "bias"))
+        # full float32 on every device: TF32, cuDNN's default, moves LPIPS in the third digit
+        with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, deterministic=True, allow_tf32=False):
+            return F.conv2d(x, weight, bias, conv.stride, conv.padding)
+
+
+def lpips_vgg(backbone: Path, device: torch.device) -> Lpips:
+    """LPIPS on VGG16."""
+    return Lpips("vgg", backbone, device)
+
+
+def lpips_alex(backbone: Path, device: torch.device) -> Lpips:
+    """LPIPS on AlexNet."""
+    return Lpips("alex", backbone, device)
+
+
+def _backbone(net: Net, source: Path | Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the convolutions' weights; a whole torchvision classifier may be given."""
+    state = read_tensors(source) if isinstance(source, Path) else source
+    wanted: dict[str, Tensor] = {}
+    for conv in (conv for stage in STAGES[net] for conv in stage.convs):
+        shape = (conv.outputs, conv.inputs, conv.kernel, conv.kernel)
+        wanted[f"features.{conv.place}.weight"] = torch.empty(shape, device="meta")
+        wanted[f"features.{conv.place}.bias"] = torch.empty(conv.outputs, device="meta")
+    where = str(source) if isinstance(source, Path) else f"the {net} backbone"
+    return fit(state, wanted, where, drop=("classifier.",))
+
+
+def _heads(net: Net) -> list[Float[Tensor, " channels"]]:
+    """Return the weight of every channel, layer by layer, as published with the `lpips` package."""
+    found = importlib.util.find_spec("lpips")  # found, not imported: the package pulls in its training code
+    if found is None or found.origin is None:
+        raise Unavailable("LPIPS needs the published linear heads in the package `lpips`: pip install lpips")
+    path = Path(found.origin).parent / "weights" / "v0.1" / f"{net}.pth"
+    widths = [stage.convs[-1].outputs for stage in STAGES[net]]
+    wanted = {f"lin{k}.model.1.weight": torch.empty((1, n, 1, 1), device="meta") for k, n in enumerate(widths)}
+    state = fit(read_tensors(path), wanted, str(path))
+    return [state[name].flatten() for name in wanted]

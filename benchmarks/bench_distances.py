@@ -40,9 +40,8 @@ def compare(label: str, ours: Callable[[], float], theirs: Callable[[], float], 
     mine, peer = zip(*[(timed(ours), timed(theirs)) for _ in range(rounds)], strict=True)
     ratio = np.median([b[1] / a[1] for a, b in zip(mine, peer, strict=True)])
     seconds = [np.median([run[1] for run in side]) for side in (mine, peer)]
-    print(
-        f"{label:34} {seconds[0]:10.5f} s {seconds[1]:10.5f} s {ratio:8.1f} x  values differ by {mine[0][0] - peer[0][0]:.1e}"
-    )
+    gap = mine[0][0] - peer[0][0]
+    print(f"{label:34} {seconds[0]:10.5f} s {seconds[1]:10.5f} s {ratio:8.1f} x  values differ by {gap:.1e}")
 
 
 def compare_frechet(rows: int, width: int, rounds: int) -> None:

@@ -274,8 +274,8 @@ class Session:
         targets = to_videos([clip.pixels for clip in group if clip.pixels is not None], self.probes.device)
         for contender in self.contenders:
             wanted = [i for i, missing in enumerate(todo) if contender.name in missing]
-            for i, made in self._reconstruct(contender, [group[i] for i in wanted], targets[wanted], wanted):
-                recons[i][contender.name] = made
+            for i, result in self._reconstruct(contender, [group[i] for i in wanted], targets[wanted], wanted):
+                recons[i][contender.name] = result
         for clip, target, made, missing in zip(group, targets, recons, todo, strict=True):
             self._measure(clip, target, made, missing)
 

@@ -48,7 +48,7 @@ def list_data() -> Rows:
 
 def list_metrics() -> Rows:
     """Return the metrics, which way is better, and their units."""
-    rows = [(name, m.about, m.arrow, m.unit or "–") for name, m in METRICS.items()]
+    rows: list[tuple[str, ...]] = [(name, m.about, m.arrow, m.unit or "–") for name, m in METRICS.items()]
     return ("metric", "what", "better", "unit"), rows + [(name, about, "", "") for name, about in ALIASES.items()]
 
 
@@ -62,7 +62,7 @@ def list_suites() -> Rows:
 
 def list_protocols() -> Rows:
     """Return the protocols with every field."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, p in PROTOCOLS.items():
         fields = {k: v for k, v in p.as_dict().items() if k not in ("name", "version")}
         rows.append((name, str(p.version), " ".join(f"{k}={str(v).lower()}" for k, v in fields.items())))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from cvbench.errors import UnknownName, UsageError
 from cvbench.types import Sampling
@@ -93,7 +93,7 @@ def derive(base: EvalProtocol, changes: Iterable[str]) -> EvalProtocol:
     return result
 
 
-def parse_value(key: str, text: str, kind: object) -> object:
+def parse_value(key: str, text: str, kind: Any) -> Any:
     """Read `text` as a value of the field's type `kind`."""
     if kind is bool and text.lower() in ("true", "false"):
         return text.lower() == "true"
@@ -103,7 +103,7 @@ def parse_value(key: str, text: str, kind: object) -> object:
         return int(text)
     if kind == int | None and text.lower() == "none":
         return None
-    choices = get_args(kind) if get_origin(kind) is Literal else {bool: ("true", "false")}.get(kind, ("an integer",))  # type: ignore[call-overload]
+    choices = get_args(kind) if get_origin(kind) is Literal else ("true", "false") if kind is bool else ("an integer",)
     raise UsageError(f"{key} cannot be {text!r}; it takes {' or '.join(map(str, choices))}")
 
 

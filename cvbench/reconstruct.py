@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float
 
 from cvbench.errors import BadOutput, CvbenchError, UnsuitableInput
 from cvbench.probes import PairProbe
@@ -28,7 +29,7 @@ def traits_of(vae: VideoVAE) -> Traits:
     return found if isinstance(found, Traits) else Traits()
 
 
-def pad(videos: Videos, traits: Traits) -> Videos:
+def pad(videos: Videos, traits: Traits) -> Float[torch.Tensor, "b 3 padded_t padded_h padded_w"]:
     """Repeat the last frame, column and row until the model's frame rule, multiple and least side are met."""
     _, _, t, h, w = videos.shape
     multiple = traits.multiple or traits.spatial

@@ -67,8 +67,11 @@ class Page:
 
 @dataclass(frozen=True)
 class Layer:
-    """A sheet and how it moves: `drift` in pixels a frame (down, right); `scale` in sheet pixels per pixel, and `roll`
-    as the tangent of half an angle, each (at frame 0, change a frame); `shake` (rigid) and `sway` in pixels."""
+    """A sheet and how the camera moves over it.
+
+    `drift` is in pixels a frame (down, right). `scale`, in sheet pixels per pixel, and `roll`, the tangent of half the
+    angle, are each (at frame 0, change a frame). `shake` moves the whole, `sway` bends it: amplitudes in pixels.
+    """
 
     paint: Leaves | Page
     seed: int
@@ -167,7 +170,7 @@ def smooth(field: Field) -> Field:
 
 
 def fractal(seed: int, stream: int, height: int, width: int, octaves: int, rough: int) -> Field:
-    """Return a torus of 1/f noise of a standard deviation near 100: equal power in the `rough` lowest octaves."""
+    """Return a torus of 1/f noise, its standard deviation 50 to 100: equal power in the `rough` lowest octaves."""
     field = np.zeros((height >> octaves, width >> octaves), np.int32)
     for octave in range(octaves):
         if octave < rough:
@@ -210,7 +213,7 @@ def copies(corner: int, side: int, period: int, margin: int) -> tuple[int, ...]:
 
 def cover(leaves: Leaves, fallen: Scatter) -> Field:
     """Return the number of the leaf seen at each half pixel; 0 is the ground."""
-    height, width, margin = 2 * leaves.height, 2 * leaves.width, 8 * int(leaves.radii[1])
+    height, width, margin = 2 * leaves.height, 2 * leaves.width, 8 * int(leaves.radii[1]) + 8
     seen = np.zeros((height + 2 * margin, width + 2 * margin), np.int32)
     for number, (y, x, radius, shape) in enumerate(zip(*(each[1:].tolist() for each in fallen), strict=True), 1):
         mask = stamp(radius, shape)
@@ -263,7 +266,7 @@ def shading(leaves: Leaves, seed: int, seen: Field, fallen: Scatter) -> Field:
     n, relief = len(fallen.y), leaves.relief
     y, x = offsets(seen, fallen.y, 0), offsets(seen, fallen.x, 1)
     a, b = drawn(10, -10, 11), drawn(11, -10, 11)
-    texel = (y * a - x * b << 5 & 0xFF00) + (x * a + y * b >> 3 & 255)
+    texel = ((y * a - x * b & 0x7F8) << 5) + (x * a + y * b >> 3 & 255)
     size = fallen.radius + 4
     shade: Field = 208 + (textures().ravel().take((drawn(12, 0, 4) << 16) + texel) * drawn(13, 0, leaves.grain) >> 7)
     shade += y * drawn(14, -relief << 8, relief << 8, size) + x * drawn(15, -relief << 8, relief << 8, size) >> 8
@@ -309,18 +312,18 @@ def ink(argb: int) -> np.uint64:
 
 def typeset(page: Page) -> Packed:
     """Return a sheet of print."""
-    sheet = np.zeros((page.height, page.width), np.uint64)
+    printed = np.zeros((page.height, page.width), np.uint64)
     glyphs, letter, top, line = font(), 0, 0, 0
     while top < page.height:
         size, colour, paper = page.lines[line % len(page.lines)]
         n = page.width // (6 * size)
         words = [GLYPHS.find(TEXT[(letter + i) % len(TEXT)]) for i in range(n)]
         dots = np.concatenate(list(glyphs[words]), 1).repeat(size, 0).repeat(size, 1)
-        sheet[top : top + 10 * size] = ink(paper)
-        room = sheet[top + size : top + 8 * size, 2 * size : 2 * size + dots.shape[1]]
+        printed[top : top + 10 * size] = ink(paper)
+        room = printed[top + size : top + 8 * size, 2 * size : 2 * size + dots.shape[1]]
         np.copyto(room, ink(colour), where=dots[: room.shape[0], : room.shape[1]])
         letter, top, line = letter + n, top + 10 * size, line + 1
-    return sheet
+    return printed
 
 
 @lru_cache(maxsize=12)
@@ -391,14 +394,14 @@ def exposure(layers: Sequence[Layer], scene: Scene, frame: int) -> Packed:
     return gathered >> 2 & BYTES
 
 
-def share(frame: int, start: int, stop: int) -> np.uint64:
+def progress(frame: int, start: int, stop: int) -> np.uint64:
     """Return how far a transition has come, 0 to 256."""
     return np.uint64(min(max(256 * (frame - start) // (stop - start), 0), 256))
 
 
 def edit(scene: Scene, frame: int) -> Packed:
     """Return a frame with its cut, dissolve and fade."""
-    change, light = share(frame, *scene.change), share(frame, *scene.fade)
+    change, light = progress(frame, *scene.change), progress(frame, *scene.fade)
     picture = exposure(scene.layers if change < 256 else scene.after, scene, frame)
     if 0 < change < 256:
         picture = blend(picture, exposure(scene.after, scene, frame), change)
@@ -506,14 +509,14 @@ NOISE = clip(
 DARK = clip("night", Layer(DARKNESS, 44, (0.0, -1.2), shake=2.0), Layer(LIGHTS, 45, (0.1, -1.7), shake=3.0))
 
 SCENES: tuple[Scene, ...] = (
-    image(0, Layer(FOREST, 10)),
+    image(0, Layer(FOREST, 18)),
     image(1, Layer(STREET, 11)),
     image(2, Layer(ORCHARD, 12), height=384, width=288),
     image(3, Layer(MEADOW, 13), Layer(BALLS, 20), height=251, width=333),
     image(4, Layer(PARLOUR, 14), Layer(PRINT, 0)),
     image(5, Layer(SHORE, 15)),
     replace(image(6, Layer(DARKNESS, 16), Layer(LIGHTS, 45)), noise=(2.0, 0.05)),
-    image(7, Layer(FUR, 17, scale=(1.2, 0.0)), height=384, width=512),
+    image(7, Layer(FUR, 17, scale=(0.75, 0.0)), height=384, width=512),
     PAN,
     replace(ZOOM, blur=True),
     replace(FAST, blur=True),
@@ -524,3 +527,23 @@ SCENES: tuple[Scene, ...] = (
     replace(DARK, noise=(6.0, 0.3)),
 )
 """Eight pictures, then eight clips."""
+
+PINNED: dict[str, str] = {
+    "image-leaves-00": "e8cf1ae2fb960910f9d6ac7b1e4bf0ee700b8d4c8e3b725b30db73741a7ef858",
+    "image-leaves-01": "21d72e87dc35f0c2aaf0c93f15d8131617cdd18cd0e9f9a2c348841a43ba7cb5",
+    "image-leaves-02": "8892c611c2bdee614e26ed5f2b95f2dd51ff5e11e83a77703a75fd412212c369",
+    "image-leaves-03": "1584251863c7b4258ad9b59c4f1a5648d36bdaccbaf754a21a8f2857e075ff90",
+    "image-leaves-04": "843668c310eee79a77a19551e1ede1954f33fed4dd100a30b75dcb8a74803fc4",
+    "image-leaves-05": "e4621123720536ce4f2f06568779532ac50dc384bba12a0b44eb7bf353df6f0f",
+    "image-leaves-06": "9ff3cc8264e771f75b35f6ae260115138c748282f09ee26c9897786af31bcbbd",
+    "image-leaves-07": "c4c403774c27c4957c0de5c86b3047e867651ad7fd782a6583670c233bcebd44",
+    "clip-pan": "37290b2151102e49f235c4290e657c69839e5adeeb59833f70c383edda121205",
+    "clip-zoom": "ae1807aa863b2eed832c151db36b6d8f6a91bb1bfb1013557cab43234898f609",
+    "clip-fast": "71623d77617a25d2c2fc59b2d30da4e54f60e15fbb32008879b602f5cc4b71cb",
+    "clip-fade": "550f844238ab0deee45cd5f99c4faccc98eab9cdb9b58d9ae77647cea7e9ad38",
+    "clip-cut": "db8f09b138e1393100d46afde3b8d15ac85f370e29f4f1dff0af873daf224172",
+    "clip-text": "85ab13f03e96e20874d6fa509ee3cf597ff16e8269a7f5770bd6885cc3a43bff",
+    "clip-noise": "f6a897f6aa3d25817a8edf0dbe9c5e56f4abc803894c359f225c6f838ac089d6",
+    "clip-night": "f7b327bfd8a1f72fdf9d7a940b7adf06c3ec85a422343f2b0be4bb5536dedd63",
+}
+"""SHA-256 of the bytes of frames 0, 9 and 96 of each clip, and of frame 0 of each picture, as `render` orders them."""

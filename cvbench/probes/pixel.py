@@ -24,12 +24,13 @@ CACHED_PIXELS = 1 << 16  # three maps of three channels of so many pixels stay i
 Frame = Float[Tensor, "3 h w"]
 
 
-def _window() -> tuple[float, ...]:
+def _shares() -> list[float]:
+    """Return, tap by tap of the Gaussian window, its share in the weight of all taps up to it."""
     taps = [math.exp(-((k / SIGMA) ** 2) / 2) for k in range(-RADIUS, RADIUS + 1)]
-    return tuple(tap / sum(taps) for tap in taps)
+    return [tap / sum(taps[: k + 1]) for k, tap in enumerate(taps)]
 
 
-WINDOW = _window()
+SHARES = _shares()
 
 
 def psnr(recon: Video, target: Video) -> Rows:
@@ -72,7 +73,7 @@ class Psnr:
         return target
 
     @torch.inference_mode()
-    def rows(self, recon: Video, prepared: Video) -> Rows:
+    def rows(self, recon: Video, prepared: Tensor) -> Rows:
         """PSNR of each frame in dB."""
         check_shape(recon, prepared.shape)
         frames = zip(recon.unbind(1), prepared.unbind(1), strict=True)
@@ -232,14 +233,16 @@ def _similarity(recon: Centred, target: Strip, luminance: bool) -> Float[Tensor,
 def _windowed(flat: Float[Tensor, "*maps n"], width: int) -> Float[Tensor, "*maps m"]:
     """Gaussian-weighted means of images that lie row after row: down the columns, then along the rows.
 
-    A neighbour is a fixed step away in the flat image, so every tap is one addition of unbroken memory. Values
-    whose window runs over the end of a row mean nothing; `_valid` leaves them out.
+    A neighbour is a fixed step away in the flat image, so each tap is one pass over unbroken memory. The running
+    weighted mean keeps constants exactly, which a sum of products in float32 does not. Values whose window runs
+    over the end of a row mean nothing; `_valid` leaves them out.
     """
     for step in (width, 1):
         size = flat.shape[-1] - 2 * RADIUS * step
-        mean = flat[..., :size] * WINDOW[0]
-        for k in range(1, 2 * RADIUS + 1):
-            mean.add_(flat[..., k * step : k * step + size], alpha=WINDOW[k])
+        taps = [flat[..., k * step : k * step + size] for k in range(len(SHARES))]
+        mean = torch.lerp(taps[0], taps[1], SHARES[1])
+        for tap, share in zip(taps[2:], SHARES[2:], strict=True):
+            mean.lerp_(tap, share)
         flat = mean
     return flat
 

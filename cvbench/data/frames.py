@@ -1,0 +1,52 @@
+"""From a file, or a folder of numbered frames, to a Sample; what a file is, its content says, not its name."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cvbench.data.files import LEAST_SIDE, frame_indices, refuse, refusing
+from cvbench.data.images import is_animated, open_image, read_animation, read_image, read_still
+from cvbench.data.resize import prepare
+from cvbench.data.video import Reader, read_video
+from cvbench.types import Sample, Sampling
+
+__all__ = [
+    "LEAST_SIDE",
+    "Reader",
+    "frame_indices",
+    "prepare",
+    "read_file",
+    "read_image",
+    "read_numbered",
+    "read_video",
+]
+
+
+def read_file(path: Path, sampling: Sampling, reader: Reader = "pyav") -> Sample:
+    """Read a picture, an animation or a clip; the id is the file's name. Raises UnreadableSample."""
+    with refusing(path):
+        if not path.stat().st_size:
+            refuse(path, "the file is empty; replace or remove it")
+        image = open_image(path)
+        if image is not None:
+            with image:
+                return read_animation(image, path, sampling) if is_animated(image) else read_still(image, path)
+    return read_video(path, sampling, reader)
+
+
+def read_numbered(paths: Sequence[Path], sampling: Sampling, fps: float | None = None) -> Sample:
+    """Read a clip kept as one picture a frame; only the wanted ones are opened. Raises UnreadableSample."""
+    folder = paths[0].parent
+    with refusing(folder):
+        indices, stride = frame_indices(len(paths), sampling)
+    frames = [read_image(paths[index]) for index in indices]
+    odd = [paths[i].name for i, f in zip(indices, frames, strict=True) if f.pixels.shape != frames[0].pixels.shape]
+    if odd:
+        refuse(folder, f"its frames differ in size, {odd[0]} from {paths[indices[0]].name}; put pictures apart")
+    facts: dict[str, object] = {"stride": stride}
+    if len(indices) < sampling.frames or stride != sampling.stride:
+        facts["available"] = len(paths)
+    for frame in frames:
+        facts |= frame.facts
+    return Sample(folder.name, np.concatenate([f.pixels for f in frames], axis=1), fps, facts)

@@ -1,0 +1,146 @@
+"""Still and animated pictures, by Pillow: upright, over white, 8 bits a channel.
+
+What is decided here: EXIF orientation is applied; transparency is composited over white; gray is repeated three
+times; CMYK is converted without its ICC profile, and no other profile is applied either; 16 bits become 8 by rounding
+v · 255 / 65535 (Pillow itself drops the low byte of RGB and clips gray); 32-bit integers and floats, which have no
+stated white, are refused, and so is a truncated file. A GIF, WebP, AVIF or PNG of more than one frame is a clip.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8, UInt16
+from PIL import Image, UnidentifiedImageError
+
+from cvbench.data.files import check_size, frame_indices, refuse, refusing
+from cvbench.types import Sample, Sampling
+
+Picture = UInt8[np.ndarray, "h w 3"]
+
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "PPM", "JPEG2000")
+"""Pillow's formats whose first bytes are unmistakable; it would take an MPEG film for a picture, too."""
+ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
+ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def open_image(path: Path) -> Image.Image | None:
+    """Open a picture without decoding it, or return None when the content, whatever the name, is no picture's."""
+    Image.init()
+    try:
+        return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+    except UnidentifiedImageError:
+        return None
+
+
+def is_animated(image: Image.Image) -> bool:
+    """Tell a clip from a picture; the pages of a TIFF and the views of an MPO are no frames."""
+    return image.format in ANIMATED and getattr(image, "n_frames", 1) > 1
+
+
+def image_size(path: Path) -> tuple[int, int] | None:
+    """Return width and height from the header as stored, or None where it cannot be read."""
+    try:
+        with refusing(path):
+            image = open_image(path)
+            if image is None:
+                return None
+            with image:
+                return image.size
+    except Exception:  # the reader will say what is wrong with the file
+        return None
+
+
+def read_image(path: Path) -> Sample:
+    """Read a picture, (3, 1, h, w). Raises UnreadableSample."""
+    with refusing(path):
+        image = open_image(path)
+        if image is None:
+            refuse(path, "is no picture that Pillow knows; replace or remove the file")
+        with image:
+            return read_still(image, path)
+
+
+def read_still(image: Image.Image, path: Path) -> Sample:
+    """Decode an opened picture; of several pages the first."""
+    check_size(path, *image.size)
+    facts = {} if image.mode in ("RGB", "RGBA") else {"mode": image.mode}
+    turn = image.getexif().get(ORIENTATION, 1)
+    picture = over_white(eight_bits(image, path, facts), facts)
+    if turn in TURNS:
+        picture, facts["exif_orientation"] = picture.transpose(TURNS[turn]), turn
+    return Sample(path.name, to_array(picture).transpose(2, 0, 1)[:, None], None, facts)
+
+
+def read_animation(image: Image.Image, path: Path, sampling: Sampling) -> Sample:
+    """Decode the wanted frames of an opened animation, each as it is shown. Time stamps come from its delays."""
+    check_size(path, *image.size)
+    available: int = getattr(image, "n_frames", 1)
+    indices, stride = frame_indices(available, sampling)
+    if is_deep(image):
+        refuse(path, "is an animation of 16 bits a channel; save its frames as single pictures")
+    facts: dict[str, object] = {"stride": stride, "format": image.format}
+    frames, shown, clock = [], [], 0.0
+    for index in range(indices[-1] + 1):
+        image.seek(index)
+        image.load()  # some formats know a frame's delay only then
+        if index in indices:
+            frames.append(to_array(over_white(image, facts)))
+            shown.append(round(clock / 1000, 6))
+        clock += float(image.info.get("duration") or 0)
+    fps = round(1000 * (indices[-1] + 1) / clock, 4) if clock else None
+    facts |= {"pts": shown} | ({"available": available} if len(indices) < sampling.frames or stride != sampling.stride else {})
+    return Sample(path.name, np.stack(frames).transpose(3, 0, 1, 2), fps, facts)
+
+
+def to_array(image: Image.Image) -> Picture:
+    """Return the pixels of an RGB picture."""
+    return np.array(image)
+
+
+def over_white(image: Image.Image, facts: dict[str, object]) -> Image.Image:
+    """Return the picture as RGB, what is transparent over white; `facts` tells when that made a difference."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    rgba = image.convert("RGBA")
+    if np.asarray(rgba)[..., 3].min() < 255:
+        facts["alpha"] = "over white"
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Tell whether the file holds 16 bits a channel: Pillow's raw mode says so even where its mode does not."""
+    return image.mode.startswith("I;16") or any(";16" in str(tile[3]) for tile in image.tile)
+
+
+def eight_bits(image: Image.Image, path: Path, facts: dict[str, object]) -> Image.Image:
+    """Return the picture with 8 bits a channel."""
+    if image.mode in ("I", "F"):
+        refuse(path, f"pixels of mode {image.mode} have no stated white; save it with 8 or 16 bits a channel")
+    if not is_deep(image):
+        return image
+    facts["bit_depth"] = 16
+    deep = np.asarray(image).astype(np.uint16) if image.mode.startswith("I;16") else read_deep(path)
+    return Image.fromarray(round16(deep))
+
+
+def read_deep(path: Path) -> UInt16[np.ndarray, "h w 4"]:
+    """Read a colour picture of 16 bits a channel as RGBA by FFmpeg, since Pillow drops the low bytes."""
+    from cvbench.data.video import opened
+
+    with opened(path, pictures=True) as (container, stream):
+        deep: UInt16[np.ndarray, "h w 4"] = next(container.decode(stream)).reformat(format="rgba64le").to_ndarray()
+        return deep
+
+
+def round16(deep: UInt16[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w *c"]:
+    """Return v · 255 / 65535, rounded."""
+    return ((deep.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)

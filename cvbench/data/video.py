@@ -1,0 +1,234 @@
+"""Clips, by PyAV: from the first frame in sequence, because a seek gives other frames on edit lists and open GOPs.
+
+What is decided here, for every clip alike:
+
+* the container's best video stream; edit lists and discarded packets are honoured, so frames are those a player shows
+* frames as stored: none is doubled or dropped to even out a variable frame rate, interlaced ones are left woven
+* the display matrix is applied (quarter turns and mirrors; other angles are refused); the pixel aspect is recorded only
+* 8 bits: swscale's default conversion to RGB, which decord, OpenCV, torchcodec and the ffmpeg tool share bit for bit
+* more than 8 bits: accurate rounding and full chroma, within half a level of the exact conversion (the default is 1.3
+  levels too dark there); matrix and range as tagged, BT.601 and limited when untagged, as in all of those readers
+* PQ and HLG are taken as if they were SDR, without tone mapping, and recorded
+* one thread a clip: with slice threads FFmpeg hides the damage that it finds
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation
+from PIL import Image
+
+from cvbench.data.files import check_size, frame_indices, refuse, refusing, span
+from cvbench.data.images import Picture, over_white, to_array
+from cvbench.types import Sample, Sampling
+
+Reader: TypeAlias = Literal["pyav", "decord"]
+
+EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
+PLAIN = int(Interpolation.BILINEAR)
+MATRICES = {0: "rgb", 1: "bt709", 2: "untagged", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
+TRANSFERS = {16: "PQ taken as SDR", 18: "HLG taken as SDR"}
+FULL_RANGE = 2
+STRANGE = ("image2", "tty", "concat", "hls")
+"""Demuxers that make a film of text, of lists of other files, or of pictures that Pillow refused."""
+
+
+@dataclass
+class Taken:
+    """The wanted frames of one pass; `seen` counts all frames, `ended` says that the stream ended before the last."""
+
+    frames: list[Picture] = field(default_factory=list)
+    pts: list[float | None] = field(default_factory=list)
+    facts: dict[str, object] = field(default_factory=dict)
+    fps: float | None = None
+    seen: int = 0
+    ended: bool = False
+
+    def add(self, path: Path, frame: av.VideoFrame) -> None:
+        """Convert and keep a frame."""
+        if not self.frames:
+            self.facts |= describe(path, frame)
+        picture = turned(path, frame, to_rgb(frame, self.facts))
+        if self.frames and picture.shape != self.frames[0].shape:
+            refuse(path, f"the size changes within the clip, at frame {self.seen}; cut it there")
+        self.frames.append(picture)
+        self.pts.append(None if frame.time is None else round(frame.time, 6))
+
+
+def read_video(path: Path, sampling: Sampling, reader: Reader = "pyav") -> Sample:
+    """Read the wanted frames of a clip, (3, t, h, w).
+
+    With reader "decord" the frames are what decord and PyAV agree on (see `cvbench.data.crosscheck`).
+    Raises UnreadableSample for what does not decode completely as far as the last frame wanted.
+    """
+    with refusing(path):
+        sample, indices = decode(path, sampling)
+    if reader == "decord":
+        from cvbench.data.crosscheck import confirm
+
+        with refusing(path):
+            confirm(path, sample.pixels, indices)
+    return sample
+
+
+def decode(path: Path, sampling: Sampling) -> tuple[Sample, range]:
+    """Decode as far as needed; a clip that turns out shorter is decoded a second time, with the stride it allows."""
+    indices, stride = range(sampling.start, span(sampling), sampling.stride), sampling.stride
+    taken = take(path, indices)
+    facts: dict[str, object] = {}
+    if taken.ended:
+        facts["available"] = taken.seen
+        indices, stride = frame_indices(taken.seen, sampling)
+        if stride != sampling.stride:
+            taken = take(path, indices)
+    facts |= {"stride": stride, "pts": taken.pts, **taken.facts}
+    return Sample(path.name, np.stack(taken.frames).transpose(3, 0, 1, 2), taken.fps, facts), indices
+
+
+def take(path: Path, indices: range) -> Taken:
+    """Decode from the start up to the last of `indices` and keep those."""
+    with opened(path) as (container, stream):
+        rate = stream.average_rate or stream.guessed_rate
+        taken = Taken(fps=round(float(rate), 4) if rate else None)
+        end = Fraction(0)
+        try:
+            for frame in container.decode(stream):
+                if frame.is_corrupt:
+                    refuse(path, f"frame {taken.seen} is damaged; replace or remove the file")
+                if taken.seen in indices:
+                    taken.add(path, frame)
+                taken.seen += 1
+                end = max(end, ((frame.pts or 0) + (frame.duration or 0)) * (frame.time_base or 0))
+                if taken.seen > indices[-1]:
+                    return taken
+        except av.FFmpegError as error:
+            refuse(path, f"decoding breaks off after {taken.seen} frames ({error.strerror}); replace or remove the file")
+        check_end(path, stream, end, taken.seen)
+        taken.ended = True
+        return taken
+
+
+@contextmanager
+def opened(path: Path, pictures: bool = False) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """Open a file, at its best video stream. Raises UnreadableSample for what has none or is cut off."""
+    if not path.stat().st_size:
+        refuse(path, "the file is empty; replace or remove it")
+    name, options = raw_format(path)
+    options["protocol_whitelist"] = "file"  # a playlist must not make us read elsewhere
+    with av.open(str(path.absolute()), format=name, options=options, metadata_errors="replace") as container:
+        kind = container.format.name
+        if kind in STRANGE or (kind.endswith("_pipe") and not pictures):
+            refuse(path, "is neither a picture that Pillow reads nor a clip; replace or remove the file")
+        stream = best_stream(path, container)
+        check_index(path, container, stream)
+        yield container, stream
+
+
+def raw_format(path: Path) -> tuple[str | None, dict[str, str]]:
+    """Return how to open a .yuv file, which tells its size and rate in its name only, as in clip_1920x1080_30.yuv."""
+    found = re.search(r"(\d+x\d+)_(\d+)", path.stem) if path.suffix.lower() == ".yuv" else None
+    if found is None:
+        return None, {}
+    deep = "10le" if re.search(r"10[-_]?bit", path.stem) else ""
+    return "rawvideo", {"video_size": found[1], "framerate": found[2], "pixel_format": f"yuv420p{deep}"}
+
+
+def best_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
+    """Return the stream that a player would show."""
+    stream = container.streams.best("video")
+    if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
+        other = sorted({s.type for s in container.streams if s is not stream}) or ["nothing"]
+        refuse(path, f"no video stream in it, only {', '.join(other)}; remove the file")
+    if stream.codec_context is None:
+        refuse(path, "FFmpeg has no decoder for its video stream; convert the file")
+    check_size(path, stream.codec_context.width, stream.codec_context.height)
+    stream.codec_context.thread_count = 1
+    return stream
+
+
+def check_index(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> None:
+    """Refuse a file whose index (MP4, MOV) points beyond its end, even when the frames wanted lie before."""
+    entries = stream.index_entries
+    if "mp4" in container.format.name and len(entries):
+        missing = entries[len(entries) - 1].pos + entries[len(entries) - 1].size - container.size
+        if missing > 0:
+            refuse(path, f"the file is cut off: its index counts on at least {missing} more bytes; fetch it again")
+
+
+def check_end(path: Path, stream: av.VideoStream, end: Fraction, seen: int) -> None:
+    """Refuse a stream that ends without an error, but more than 4 frames before the time its header promises."""
+    if not seen:
+        refuse(path, "no frame could be decoded; replace or remove the file")
+    start = (stream.start_time or 0) * (stream.time_base or 0)
+    tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    if stream.duration is not None:
+        promised = start + stream.duration * (stream.time_base or 0)
+    elif tag:
+        promised = int(tag[1]) * 3600 + int(tag[2]) * 60 + Fraction(tag[3])
+    else:
+        return
+    if stream.average_rate and promised - end > 4 / stream.average_rate:
+        refuse(
+            path,
+            f"ends after {seen} frames, {float(end):.2f} s of {float(promised):.2f} s that its header promises;"
+            " fetch it again",
+        )
+
+
+def describe(path: Path, frame: av.VideoFrame) -> dict[str, object]:
+    """Return what is unusual about a clip's pictures and was decided for it."""
+    if frame.colorspace not in MATRICES:
+        refuse(path, f"colour matrix {frame.colorspace} has no exact conversion here; convert the file to BT.709")
+    facts: dict[str, object] = {}
+    if (depth := max(part.bits for part in frame.format.components)) > 8:
+        facts["bit_depth"] = depth
+    if frame.color_range == FULL_RANGE or frame.format.name.startswith("yuvj"):
+        facts["range"] = "full"
+    if MATRICES[frame.colorspace] == "bt2020":
+        facts["matrix"] = "bt2020"
+    if frame.color_trc in TRANSFERS:
+        facts["transfer"] = TRANSFERS[frame.color_trc]
+    if frame.interlaced_frame:
+        facts["interlaced"] = True
+    (a, b), (c, d) = matrix = display_matrix(path, frame)
+    if matrix != ((1, 0), (0, 1)):
+        facts["rotated"] = round(math.degrees(math.atan2(b, a))) % 360
+    if a * d - b * c < 0:
+        facts["mirrored"] = True
+    return facts
+
+
+def to_rgb(frame: av.VideoFrame, facts: dict[str, object]) -> Picture:
+    """Convert a frame to RGB as it is stored, not yet turned."""
+    alpha = any(part.is_alpha for part in frame.format.components)
+    flags = EXACT if max(part.bits for part in frame.format.components) > 8 else PLAIN
+    rgb: Picture = frame.reformat(format="rgba" if alpha else "rgb24", interpolation=flags).to_ndarray()
+    return to_array(over_white(Image.fromarray(rgb), facts)) if alpha else rgb
+
+
+def display_matrix(path: Path, frame: av.VideoFrame) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return ((a, b), (c, d)) with a stored pixel (x, y) shown at (a x + c y, b x + d y), up to a shift."""
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return (1, 0), (0, 1)
+    a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5] / 65536
+    signs = tuple(int(np.sign(round(v))) for v in (a, b, c, d))
+    if not np.allclose(signs, (a, b, c, d), atol=1e-3) or abs(signs[0] * signs[3] - signs[1] * signs[2]) != 1:
+        refuse(path, "its display matrix is no quarter turn; rotate the clip itself")
+    return (signs[0], signs[1]), (signs[2], signs[3])
+
+
+def turned(path: Path, frame: av.VideoFrame, picture: Picture) -> Picture:
+    """Return the picture as its display matrix shows it."""
+    (a, b), (c, d) = display_matrix(path, frame)
+    if b:  # rows become columns
+        picture = picture.transpose(1, 0, 2)
+    return np.ascontiguousarray(picture[:: b + d, :: a + c])

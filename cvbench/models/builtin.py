@@ -24,7 +24,7 @@ BUILTIN: dict[str, ModelEntry] = {
     ),
     "jpeg": ModelEntry("JPEG of each frame, 4:2:0", f"{_CODECS}:Jpeg", Traits(), "codec", {"quality": 75}),
     "webp": ModelEntry("WebP of each frame", f"{_CODECS}:WebP", Traits(), "codec", {"quality": 75}),
-    "h264": ModelEntry("H.264 (x264)", f"{_CODECS}:H264", Traits(multiple=2), "codec", {"crf": 23}),
-    "hevc": ModelEntry("HEVC (x265)", f"{_CODECS}:Hevc", Traits(multiple=2), "codec", {"crf": 28}),
+    "h264": ModelEntry("H.264 (x264)", f"{_CODECS}:H264", Traits(multiple=2, least_side=16), "codec", {"crf": 23}),
+    "hevc": ModelEntry("HEVC (x265)", f"{_CODECS}:Hevc", Traits(multiple=2, least_side=64), "codec", {"crf": 28}),
     "av1": ModelEntry("AV1", f"{_CODECS}:Av1", Traits(multiple=2, least_side=64), "codec", {"crf": 35}),
 }

@@ -8,6 +8,7 @@ Compared, in one process and in turn:
 * distance: `frechet_of_moments` against `pytorch_fid.fid_score.calculate_frechet_distance`, both from the same means
   and covariances (what pytorch-fid calls the distance; neither side pays for the covariances);
 * rows: `frechet` against numpy.mean, numpy.cov and the same function, as pytorch-fid does with its features.
+Times are CPU seconds, so that other work on the machine moves the ratios little.
 30 rows of 400 have a singular covariance, so there `frechet` of the rows stands in both lines.
 """
 
@@ -27,9 +28,9 @@ Timed = tuple[float, float]
 
 
 def timed(compute: Callable[[], float]) -> Timed:
-    start = time.perf_counter()
+    start = time.process_time()
     value = compute()
-    return float(value), time.perf_counter() - start
+    return float(value), time.process_time() - start
 
 
 def pytorch_fid_of_rows(x: np.ndarray, y: np.ndarray) -> float:
@@ -57,9 +58,9 @@ def compare_frechet(rows: int, width: int, rounds: int) -> None:
 def report(label: str, compute: Callable[[], object]) -> None:
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         compute()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     print(f"{label:34} {times[0]:10.5f} s first, {min(times):.5f} s best of 3")
 
 

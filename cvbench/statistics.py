@@ -128,7 +128,7 @@ def folds(rows: int, groups: Groups, count: int, rng: np.random.Generator) -> In
 def jackknife(value: float, replicas: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     """Student interval around `value` from the replicas that each leave one fold out.
 
-    On average wider than need be, never narrower. Source: Efron & Stein, Ann. Statist. 9:586 (1981).
+    Its variance is on average not too small. Source: Efron & Stein, Ann. Statist. 9:586 (1981).
     """
     freedom = len(replicas) - 1
     half = float(stdtrit(freedom, (1 + level) / 2) * np.sqrt(freedom * np.var(replicas)))

@@ -207,7 +207,7 @@ class _Builder:
                 continue
             first = records[0]
             failed = [f"{i}: {e}" for i, e in _shared_failures(self.records, data)]
-            short = sum(bool(s.facts.get("shortened")) for s in first.samples)
+            short = sum("available" in s.facts for s in first.samples)
             for text in (
                 first.data.note,
                 f"{len(failed)} samples not scored: {'; '.join(failed[:5])}{'; …' if len(failed) > 5 else ''}"

@@ -116,11 +116,13 @@ def test_either_side_may_have_fewer_rows_than_features(n: int, m: int) -> None:
     assert frechet(x, y) == pytest.approx(by_definition(x, y), rel=1e-11)
 
 
-@pytest.mark.parametrize("damage", ["dead", "different dead", "doubled", "graded", "constant", "one constant", "far"])
+@pytest.mark.parametrize(
+    "damage", ["dead", "different dead", "dead in one", "doubled", "graded", "constant", "one constant", "far"]
+)
 def test_frechet_keeps_its_digits_where_covariances_are_singular(damage: str) -> None:
     x, y = features("singular/x", 200, 40), features("singular/y", 150, 40, 0.1, 1.2)
     if "dead" in damage:
-        x[:, :10] = 0
+        x[:, :10] *= damage == "dead in one"
         y[:, slice(5, 15) if damage == "different dead" else slice(10)] = 0
     elif damage == "doubled":
         x[:, 20:], y[:, 20:] = x[:, :20], y[:, :20]
@@ -283,6 +285,11 @@ def test_extrapolation_is_seeded() -> None:
     x, y = normal_pair(np.random.default_rng(5), 30)
     assert frechet_extrapolated(x, y, seed=1) == frechet_extrapolated(x, y, seed=1)
     assert frechet_extrapolated(x, y, seed=1) != frechet_extrapolated(x, y, seed=2)
+
+
+def test_extrapolation_keeps_pairs_together() -> None:
+    x, _ = normal_pair(np.random.default_rng(7), 30)
+    assert frechet_extrapolated(x, x).value == pytest.approx(0, abs=1e-9)
 
 
 def test_extrapolation_takes_sets_of_different_sizes() -> None:

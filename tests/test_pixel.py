@@ -167,7 +167,7 @@ def test_ms_ssim_agrees_with_torchmetrics_in_float64_at_even_and_odd_sizes(size:
     theirs = multiscale_structural_similarity_index_measure(
         recon.transpose(0, 1), target.transpose(0, 1), data_range=1.0, reduction="none"
     )
-    assert ms_ssim(recon, target) == pytest.approx(theirs.tolist(), abs=1e-7)  # its window is made in float32
+    assert ms_ssim(recon, target) == pytest.approx(theirs.tolist(), abs=1e-8)  # its scale weights are float32
     assert ms_ssim(recon.float(), target.float()) == pytest.approx(theirs.tolist(), abs=1e-6)
 
 

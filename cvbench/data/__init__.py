@@ -1,0 +1,71 @@
+"""Data sets: named ones, and any folder, glob or file. Opening decodes nothing; no torch."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from cvbench.data.crosscheck import load_decord
+from cvbench.data.dataset import Dataset, DatasetEntry, Item
+from cvbench.data.folder import open_path
+from cvbench.data.frames import Reader
+from cvbench.data.named import DATASETS
+from cvbench.errors import UnknownName, UsageError
+
+__all__ = ["DATASETS", "Dataset", "DatasetEntry", "Item", "open_dataset"]
+
+
+def open_dataset(spec: str, roots: Mapping[str, Path], limit: int | None = None, reader: Reader = "pyav") -> Dataset:
+    """Open NAME, NAME=PATH or PATH (a folder, file or glob), of which the first `limit` items.
+
+    `roots` are the folders configured for named data sets. A name goes before a folder of that name: say ./NAME for
+    the folder. Raises UnknownName, UsageError for folders that are missing, empty or laid out otherwise, and
+    Unavailable for a reader that is not installed.
+    """
+    if limit is not None and limit < 1:
+        raise UsageError(f"a limit must be at least 1, got {limit}")
+    if reader == "decord":
+        load_decord()
+    dataset = find(spec, roots, reader)
+    if limit is None or limit >= len(dataset.items):
+        return dataset
+    note = f"first {limit:,} of {len(dataset.items):,}"
+    return replace(dataset, items=dataset.items[:limit], note=f"{dataset.note}; {note}" if dataset.note else note)
+
+
+def find(spec: str, roots: Mapping[str, Path], reader: Reader) -> Dataset:
+    """Open what `spec` says, whole."""
+    name, equals, given = spec.partition("=")
+    if not spec:
+        raise UsageError("an empty name is no data set; give NAME, NAME=PATH or PATH")
+    if name in DATASETS:
+        return open_named(name, Path(given).expanduser() if equals and given else root_of(name, roots), reader)
+    if Path(spec).expanduser().exists() or not is_name(name):
+        return open_path(spec, reader)
+    raise UnknownName("data set", name, DATASETS)
+
+
+def is_name(text: str) -> bool:
+    """Tell a misspelt name from a path that is not there."""
+    return not any(sign in text for sign in "/\\.*?[~")
+
+
+def root_of(name: str, roots: Mapping[str, Path]) -> Path:
+    """Return the folder configured for a data set. Raises UsageError when there is none."""
+    entry = DATASETS[name]
+    shared = entry.folder if entry.folder is not None else name
+    if not shared:
+        return Path()
+    if name in roots or shared in roots:
+        return roots[name] if name in roots else roots[shared]
+    raise UsageError(
+        f"no folder is configured for {name}; it is laid out as: {entry.layout}. Say --data {name}=PATH,"
+        f' put {shared} = "PATH" under [data] in cvbench.toml, or make it the subfolder {shared} of CVBENCH_DATA'
+    )
+
+
+def open_named(name: str, root: Path, reader: Reader) -> Dataset:
+    """Open a named data set in its folder."""
+    entry = DATASETS[name]
+    if entry.folder != "" and not root.is_dir():
+        raise UsageError(f"{name}: {root} is no folder; it should hold: {entry.layout}")
+    return entry.open(root, reader)

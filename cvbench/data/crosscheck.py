@@ -12,7 +12,7 @@ import numpy as np
 from cvbench.data.files import refuse
 from cvbench.data.video import opened
 from cvbench.errors import Unavailable
-from cvbench.types import Pixels
+from cvbench.types import Pixels, Sample
 
 ADVICE = "; read it with reader=pyav"
 
@@ -26,8 +26,11 @@ def load_decord() -> Any:
     return decord
 
 
-def confirm(path: Path, pixels: Pixels, indices: range) -> None:
-    """Raise UnreadableSample unless decord gives `pixels` at `indices`, and counts as many frames as there are."""
+def confirm(path: Path, sample: Sample, indices: range) -> None:
+    """Raise UnreadableSample unless decord gives the sample's frames at `indices`.
+
+    Where the clip is short, so that its length decides which frames are taken, decord must count as many, too.
+    """
     shown = count_shown(path)
     try:
         reader = load_decord().VideoReader(str(path), num_threads=1)
@@ -36,26 +39,27 @@ def confirm(path: Path, pixels: Pixels, indices: range) -> None:
         raise
     except Exception:
         refuse(path, f"decord cannot open it{ADVICE}")
-    if counted != shown:
-        refuse(path, f"decord counts {counted} frames where the container shows {shown}: edit list, discarded packets{ADVICE}")
-    compare(path, reader, pixels, indices)
+    counts = f"decord counts {counted} frames, the container shows {shown}"
+    if counted != shown and "available" in sample.facts:
+        refuse(path, f"{counts}: an edit list or discarded packets{ADVICE}")
+    compare(path, reader, sample.pixels, indices, f" ({counts})" if counted != shown else "")
 
 
-def compare(path: Path, reader: Any, pixels: Pixels, indices: range) -> None:
+def compare(path: Path, reader: Any, pixels: Pixels, indices: range, hint: str) -> None:
     """Decode with decord in sequence, never seeking, and refuse at the first difference."""
     for index in range(indices[-1] + 1):
         try:
             frame = reader.next().asnumpy()
         except Exception:
-            refuse(path, f"decord stops at frame {index}{ADVICE}")
+            refuse(path, f"decord stops at frame {index}{hint}{ADVICE}")
         if index not in indices:
             continue
         mine = pixels[:, indices.index(index)].transpose(1, 2, 0)
         if frame.shape != mine.shape:
-            refuse(path, f"decord gives frames of {frame.shape[1]}×{frame.shape[0]}, not {mine.shape[1]}×{mine.shape[0]}{ADVICE}")
+            refuse(path, f"decord gives frames of {frame.shape[:2]} pixels, PyAV of {mine.shape[:2]}{ADVICE}")
         off = int(np.abs(frame.astype(np.int16) - mine).max())
         if off:
-            refuse(path, f"decord's frame {index} differs from PyAV's by up to {off} levels{ADVICE}")
+            refuse(path, f"decord's frame {index} differs from PyAV's by up to {off} levels{hint}{ADVICE}")
 
 
 def count_shown(path: Path) -> int:

@@ -72,9 +72,10 @@ def read_image(path: Path) -> Sample:
 def read_still(image: Image.Image, path: Path) -> Sample:
     """Decode an opened picture; of several pages the first."""
     check_size(path, *image.size)
-    facts = {} if image.mode in ("RGB", "RGBA") else {"mode": image.mode}
+    facts: dict[str, object] = {} if image.mode in ("RGB", "RGBA") else {"mode": image.mode}
+    eight = eight_bits(image, path, facts)  # before the EXIF data: to find them Pillow may decode, and forget the depth
     turn = image.getexif().get(ORIENTATION, 1)
-    picture = over_white(eight_bits(image, path, facts), facts)
+    picture = over_white(eight, facts)
     if turn in TURNS:
         picture, facts["exif_orientation"] = picture.transpose(TURNS[turn]), turn
     return Sample(path.name, to_array(picture).transpose(2, 0, 1)[:, None], None, facts)
@@ -97,7 +98,9 @@ def read_animation(image: Image.Image, path: Path, sampling: Sampling) -> Sample
             shown.append(round(clock / 1000, 6))
         clock += float(image.info.get("duration") or 0)
     fps = round(1000 * (indices[-1] + 1) / clock, 4) if clock else None
-    facts |= {"pts": shown} | ({"available": available} if len(indices) < sampling.frames or stride != sampling.stride else {})
+    facts |= {"pts": shown} | (
+        {"available": available} if len(indices) < sampling.frames or stride != sampling.stride else {}
+    )
     return Sample(path.name, np.stack(frames).transpose(3, 0, 1, 2), fps, facts)
 
 
@@ -118,7 +121,7 @@ def over_white(image: Image.Image, facts: dict[str, object]) -> Image.Image:
 
 def is_deep(image: Image.Image) -> bool:
     """Tell whether the file holds 16 bits a channel: Pillow's raw mode says so even where its mode does not."""
-    return image.mode.startswith("I;16") or any(";16" in str(tile[3]) for tile in image.tile)
+    return image.mode.startswith("I;16") or any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
 
 
 def eight_bits(image: Image.Image, path: Path, facts: dict[str, object]) -> Image.Image:

@@ -35,7 +35,9 @@ def prepare(
     if size < 1:
         raise UsageError(f"size must be at least 1 pixel, got {size}")
     if filter not in FILTERS or (filter == "lanczos" and not antialias):
-        raise UsageError(f"no filter {filter!r} with antialias={antialias}; use {', '.join(FILTERS)}, the last with antialias")
+        raise UsageError(
+            f"no filter {filter!r} with antialias={antialias}; use {', '.join(FILTERS)}, the last with antialias"
+        )
     height, width = pixels.shape[2:]
     if not pixels.shape[1] or not height or not width:
         raise UnsuitableInput(f"a clip of shape {pixels.shape} has no pixels to resize")
@@ -64,9 +66,14 @@ def at_points(frame: Picture, shape: tuple[int, int], filter: Filter) -> Picture
     """Resize by interpolation between neighbours alone, whatever the scale."""
     rows, row_weights = taps(frame.shape[0], shape[0], filter)
     columns, column_weights = taps(frame.shape[1], shape[1], filter)
-    tall = sum(w[:, None, None] * frame[i] for i, w in zip(rows, row_weights, strict=True))
-    wide = sum(w[:, None] * tall[:, i] for i, w in zip(columns, column_weights, strict=True))
-    return np.rint(wide).clip(0, 255).astype(np.uint8)
+    tall: Float64[np.ndarray, "new_h w 3"] = sum(
+        w[:, None, None] * frame[i] for i, w in zip(rows, row_weights, strict=True)
+    )
+    wide: Float64[np.ndarray, "new_h new_w 3"] = sum(
+        w[:, None] * tall[:, i] for i, w in zip(columns, column_weights, strict=True)
+    )
+    rounded: Picture = np.rint(wide).clip(0, 255).astype(np.uint8)
+    return rounded
 
 
 def taps(old: int, new: int, filter: Filter) -> tuple[Int64[np.ndarray, "k new"], Float64[np.ndarray, "k new"]]:
@@ -85,4 +92,5 @@ def cubic(x: Float64[np.ndarray, " n"], a: float = -0.75) -> Float64[np.ndarray,
     """Return Keys' cubic convolution kernel at distances 0 ≤ x ≤ 2 (Keys 1981, equation 4 with a free)."""
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = a * (((x - 5) * x + 8) * x - 4)
-    return np.where(x <= 1, near, far)
+    weight: Float64[np.ndarray, " n"] = np.where(x <= 1, near, far)
+    return weight

@@ -37,6 +37,9 @@ PLAIN = int(Interpolation.BILINEAR)
 MATRICES = {0: "rgb", 1: "bt709", 2: "untagged", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
 TRANSFERS = {16: "PQ taken as SDR", 18: "HLG taken as SDR"}
 FULL_RANGE = 2
+PROMISES = {"mp4": 1.5, "matroska": 1.5, "avi": 4.5}
+"""Containers whose headers state how long a stream is (of others FFmpeg guesses it from the bit rate), and by how many
+frames the pictures may fall short of that; AVI counts frames that encoders dropped at the end."""
 STRANGE = ("image2", "tty", "concat", "hls")
 """Demuxers that make a film of text, of lists of other files, or of pictures that Pillow refused."""
 
@@ -75,7 +78,7 @@ def read_video(path: Path, sampling: Sampling, reader: Reader = "pyav") -> Sampl
         from cvbench.data.crosscheck import confirm
 
         with refusing(path):
-            confirm(path, sample.pixels, indices)
+            confirm(path, sample, indices)
     return sample
 
 
@@ -98,7 +101,7 @@ def take(path: Path, indices: range) -> Taken:
     with opened(path) as (container, stream):
         rate = stream.average_rate or stream.guessed_rate
         taken = Taken(fps=round(float(rate), 4) if rate else None)
-        end = Fraction(0)
+        end: Fraction | int = 0
         try:
             for frame in container.decode(stream):
                 if frame.is_corrupt:
@@ -110,8 +113,13 @@ def take(path: Path, indices: range) -> Taken:
                 if taken.seen > indices[-1]:
                     return taken
         except av.FFmpegError as error:
-            refuse(path, f"decoding breaks off after {taken.seen} frames ({error.strerror}); replace or remove the file")
-        check_end(path, stream, end, taken.seen)
+            refuse(
+                path, f"decoding breaks off after {taken.seen} frames ({error.strerror}); replace or remove the file"
+            )
+        if not taken.seen:
+            refuse(path, "no frame could be decoded; replace or remove the file")
+        for slack in (frames for name, frames in PROMISES.items() if name in container.format.name):
+            check_end(path, stream, end, taken.seen, slack)
         taken.ended = True
         return taken
 
@@ -123,10 +131,14 @@ def opened(path: Path, pictures: bool = False) -> Iterator[tuple[av.container.In
         refuse(path, "the file is empty; replace or remove it")
     name, options = raw_format(path)
     options["protocol_whitelist"] = "file"  # a playlist must not make us read elsewhere
-    with av.open(str(path.absolute()), format=name, options=options, metadata_errors="replace") as container:
+    try:
+        container = av.open(str(path.absolute()), format=name, options=options, metadata_errors="replace")
+    except av.FFmpegError as error:
+        refuse(path, f"is no picture that Pillow knows and no clip that FFmpeg opens ({error.strerror}); replace it")
+    with container:
         kind = container.format.name
         if kind in STRANGE or (kind.endswith("_pipe") and not pictures):
-            refuse(path, "is neither a picture that Pillow reads nor a clip; replace or remove the file")
+            refuse(path, "is no picture that Pillow knows and no clip; replace or remove the file")
         stream = best_stream(path, container)
         check_index(path, container, stream)
         yield container, stream
@@ -145,8 +157,10 @@ def best_stream(path: Path, container: av.container.InputContainer) -> av.VideoS
     """Return the stream that a player would show."""
     stream = container.streams.best("video")
     if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
-        other = sorted({s.type for s in container.streams if s is not stream}) or ["nothing"]
-        refuse(path, f"no video stream in it, only {', '.join(other)}; remove the file")
+        other = (
+            ", ".join(sorted({s.type for s in container.streams if s is not stream})) or "a cover picture or nothing"
+        )
+        refuse(path, f"there is no clip in it, only {other}; replace or remove the file")
     if stream.codec_context is None:
         refuse(path, "FFmpeg has no decoder for its video stream; convert the file")
     check_size(path, stream.codec_context.width, stream.codec_context.height)
@@ -163,10 +177,8 @@ def check_index(path: Path, container: av.container.InputContainer, stream: av.V
             refuse(path, f"the file is cut off: its index counts on at least {missing} more bytes; fetch it again")
 
 
-def check_end(path: Path, stream: av.VideoStream, end: Fraction, seen: int) -> None:
-    """Refuse a stream that ends without an error, but more than 4 frames before the time its header promises."""
-    if not seen:
-        refuse(path, "no frame could be decoded; replace or remove the file")
+def check_end(path: Path, stream: av.VideoStream, end: Fraction | int, seen: int, slack: float) -> None:
+    """Refuse a stream that ends without an error, but over `slack` frames before the time its header promises."""
     start = (stream.start_time or 0) * (stream.time_base or 0)
     tag = re.fullmatch(r"(\d+):(\d+):(\d+(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     if stream.duration is not None:
@@ -175,7 +187,7 @@ def check_end(path: Path, stream: av.VideoStream, end: Fraction, seen: int) -> N
         promised = int(tag[1]) * 3600 + int(tag[2]) * 60 + Fraction(tag[3])
     else:
         return
-    if stream.average_rate and promised - end > 4 / stream.average_rate:
+    if stream.average_rate and (promised - end) * stream.average_rate > slack:
         refuse(
             path,
             f"ends after {seen} frames, {float(end):.2f} s of {float(promised):.2f} s that its header promises;"

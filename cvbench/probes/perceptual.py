@@ -103,7 +103,8 @@ class Lpips:
 
     def rows(self, recon: Video, prepared: Features) -> Rows:
         """LPIPS of each frame."""
-        return self.layers(recon, prepared).sum(-1)
+        found: np.ndarray = self.layers(recon, prepared).sum(-1)
+        return found
 
     @torch.inference_mode()
     def layers(self, recon: Video, prepared: Features) -> Float64[np.ndarray, "t layers"]:

@@ -1,0 +1,251 @@
+"""What is in a file of weights, read without executing anything, and put into a network."""
+
+import io
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cvbench.errors import BadWeights
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Network = TypeVar("Network", bound="torch.nn.Module")
+
+FORMATS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".pkl", ".zip")
+"""Suffixes of files that can be read."""
+WRAPPINGS = ("ema_state_dict", "state_dict", "gen_model")
+"""Where trainers put a network's tensors: averaged ones first, as their publishers' own code takes them."""
+WEB_PAGE = "is a web page, not weights: open its address in a browser and confirm the download"
+LOOKALIKES = {
+    b"version https://git-lfs": "is a Git LFS pointer, not the file itself: run `git lfs pull`",
+    b"<!doctype html": WEB_PAGE,
+    b"<html": WEB_PAGE,
+}
+"""How files begin that downloads leave behind in place of weights."""
+
+
+def files_of_weights(folder: Path) -> list[Path]:
+    """Return the files in `folder`, itself and not below, that may hold weights."""
+    if not folder.is_dir():
+        return []
+    return sorted(file for file in folder.iterdir() if file.is_file() and file.suffix in FORMATS)
+
+
+def weights_file(path: Path) -> Path:
+    """Return the file of weights that `path` is or, for a folder, holds.
+
+    Raises BadWeights when the folder holds none, or several of which none has diffusers' usual name.
+    """
+    if path.is_file():
+        return path
+    held = files_of_weights(path)
+    if not held:
+        raise BadWeights(f"{path} holds no file of weights ({', '.join(FORMATS)})")
+    chosen = [file for file in held if file.name == "diffusion_pytorch_model.safetensors"] or held
+    if len(chosen) > 1:
+        raise BadWeights(f"{path} holds {', '.join(file.name for file in held)}: name the one that is meant")
+    return chosen[0]
+
+
+def read_tensors(path: Path, allowed: Sequence[type] = ()) -> dict[str, "Tensor"]:
+    """Read a state dict from a file that `read_checkpoint` takes, unwrapped as by `tensors_of`.
+
+    Raises BadWeights for truncated files, other layouts and pickles that would run code.
+    """
+    return tensors_of(read_checkpoint(path, allowed), str(path))
+
+
+def read_checkpoint(path: Path, allowed: Sequence[type] = ()) -> Any:
+    """Return all that a file of one of FORMATS holds, executing nothing in it.
+
+    `allowed` are the classes, beyond tensors and plain values, that a pickle may mention. Of an archive the one file
+    of weights is read, and nothing else. Raises BadWeights as `read_tensors` does.
+    """
+    refuse_lookalike(path)
+    if path.suffix == ".zip":
+        return _read_zip(path, allowed)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path, str(path))
+    return _read_pickle(path, str(path), allowed)
+
+
+def tensors_of(loaded: Any, where: str) -> dict[str, "Tensor"]:
+    """Return the network's tensors among what a file held, its WRAPPINGS and the prefix `module.` taken off.
+
+    Raises BadWeights when there are no tensors.
+    """
+    import torch
+
+    for key in WRAPPINGS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping) and loaded[key]:
+            loaded = loaded[key]
+    if not isinstance(loaded, Mapping):
+        raise BadWeights(f"{where} holds a {type(loaded).__name__}, not a state dict")
+    state = {str(name): value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
+    if not state:
+        raise BadWeights(f"{where} holds no tensors, only {', '.join(map(str, list(loaded)[:8])) or 'nothing'}")
+    if all(name.startswith("module.") for name in state):
+        return {name.removeprefix("module."): value for name, value in state.items()}
+    return state
+
+
+def refuse_lookalike(path: Path) -> None:
+    """Raise BadWeights for a file that is none of weights, or cannot be read at all."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(256).lstrip().lower()
+    except OSError as error:
+        raise BadWeights(f"{path} cannot be read ({brief(error)})") from error
+    if not start:
+        raise BadWeights(f"{path} is empty; fetch it again")
+    for mark, what in LOOKALIKES.items():
+        if start.startswith(mark):
+            raise BadWeights(f"{path} {what}")
+
+
+def check_whole(path: Path) -> None:
+    """Raise BadWeights when the end of a file is missing: safetensors count their bytes, a zip's list stands last."""
+    refuse_lookalike(path)
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="numpy"):
+                return
+        except SafetensorError as error:
+            raise BadWeights(_damaged(str(path), error)) from error
+    with path.open("rb") as file:
+        zipped = file.read(4) == b"PK\3\4"
+    if zipped and not zipfile.is_zipfile(path):
+        raise BadWeights(_damaged(str(path), EOFError("its end is missing")))
+
+
+def _read_zip(path: Path, allowed: Sequence[type]) -> Any:
+    """Read the one file of weights in an archive; RIFE's hold Python files beside it, which stay where they are."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = _member(archive, path)
+            content = archive.read(member)
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        raise BadWeights(_damaged(str(path), error)) from error
+    if member.endswith(".safetensors"):
+        return _read_safetensors(content, f"{path}/{member}")
+    return _read_pickle(io.BytesIO(content), f"{path}/{member}", allowed)
+
+
+def _member(archive: zipfile.ZipFile, path: Path) -> str:
+    names = [name for name in archive.namelist() if Path(name).suffix in FORMATS and not name.startswith("__MACOSX")]
+    chosen = [name for name in names if Path(name).name == "flownet.pkl"] or names
+    if len(chosen) != 1:
+        raise BadWeights(f"{path} should hold one file of weights, not {', '.join(chosen) or 'none'}; unpack it")
+    return chosen[0]
+
+
+def _read_safetensors(file: Path | bytes, where: str) -> dict[str, "Tensor"]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load, load_file
+
+    try:
+        return load(file) if isinstance(file, bytes) else load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise BadWeights(_damaged(where, error)) from error
+
+
+def _read_pickle(file: Path | io.BytesIO, where: str, allowed: Sequence[type]) -> Any:
+    import torch
+
+    try:
+        with torch.serialization.safe_globals(list(allowed)), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickle protocols: what cannot be read is an error here
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for damaged files
+        raise BadWeights(_why_unreadable(where, error)) from error
+
+
+def _why_unreadable(where: str, error: Exception) -> str:
+    if culprit := re.search(r"GLOBAL (\S+)", str(error)):
+        return (
+            f"{where} is refused: it asks for {culprit[1]}, and making anything but tensors would run code from the "
+            "file. Save its state dict as .safetensors on a machine you can lose"
+        )
+    if "TorchScript" in str(error):
+        return f"{where} is a TorchScript program, not a state dict"
+    return _damaged(where, error)
+
+
+def _damaged(where: str, error: Exception) -> str:
+    return f"{where} is damaged, cut short or no file of weights ({brief(error)}); fetch it again"
+
+
+def brief(error: Exception) -> str:
+    """Return an error's kind and its first line that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "Weights only load" not in line]
+    return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
+
+
+def fit(
+    state: Mapping[str, "Tensor"],
+    wanted: Mapping[str, "Tensor"],
+    where: str,
+    drop: Sequence[str] = (),
+    keep: Sequence[str] = ("",),
+) -> dict[str, "Tensor"]:
+    """Return the tensors of `state` that a network wants.
+
+    By rule only names that start with one of `keep` count, and none that starts with one of `drop`: so losses and
+    discriminators go. Raises BadWeights listing every missing, unexpected and misshaped tensor (the first few of each).
+    """
+    kept = {k: v for k, v in state.items() if k.startswith(tuple(keep)) and not k.startswith(tuple(drop))}
+    missing = [k for k in wanted if k not in kept]
+    extra = [k for k in kept if k not in wanted]
+    shapes = [
+        f"{k} {tuple(kept[k].shape)} instead of {tuple(wanted[k].shape)}"
+        for k in wanted
+        if k in kept and kept[k].shape != wanted[k].shape
+    ]
+    problems = [
+        f"{len(names)} {what}: {', '.join(names[:4])}{' …' if len(names) > 4 else ''}"
+        for what, names in (("missing", missing), ("unexpected", extra), ("misshaped", shapes))
+        if names
+    ]
+    if problems:
+        raise BadWeights(f"{where} belongs to another architecture; {'; '.join(problems)}")
+    return kept
+
+
+def network(
+    make: Callable[[], Network],
+    state: Mapping[str, "Tensor"] | None,
+    where: str,
+    keep: Sequence[str] = ("",),
+    *,
+    seed: int,
+    device: "torch.device",
+    dtype: "torch.dtype",
+) -> Network:
+    """Build a network for use, not training: seeded at random or, where there is a `state`, with its tensors.
+
+    Raises BadWeights as `fit` does. The network may have no buffers that its state dict leaves out.
+    """
+    import torch
+
+    if state is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            net = make()
+    else:
+        with torch.device("meta"):  # draws no values that the file replaces
+            net = make()
+        fitted = fit(state, net.state_dict(), where, keep=keep)
+        net.to_empty(device="cpu").load_state_dict(fitted)
+    return net.to(device, dtype).eval().requires_grad_(False)
+
+
+def count(net: "torch.nn.Module") -> int:
+    """Number of parameters."""
+    return sum(p.numel() for p in net.parameters())

@@ -1,0 +1,67 @@
+"""What `cvbench weights` shows of the weights on a machine."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cvbench.errors import CvbenchError
+from cvbench.weights.checkpoints import check_whole, files_of_weights, weights_file
+from cvbench.weights.sources import Given, Source, file_digest, locate
+
+COLUMNS = ("model", "weights", "size", "where")
+
+
+@dataclass(frozen=True)
+class Holding:
+    """Weights of one model: where they lie, or come from, and whether they are good.
+
+    `size` is in bytes. `bad`: they are there, or were said to be, and cannot be used.
+    """
+
+    name: str
+    state: str
+    where: str
+    size: int | None = None
+    bad: bool = False
+
+    @property
+    def row(self) -> tuple[str, ...]:
+        """The cells under COLUMNS."""
+        return self.name, self.state, "–" if self.size is None else f"{self.size / 1e6:.1f} MB", self.where
+
+
+def listing(sources: Mapping[str, Source], given: Given | None = None) -> list[Holding]:
+    """Return what is known of each model's weights; only files with a published hash are read."""
+    return [_holding(name, source, given, _known) for name, source in sources.items()]
+
+
+def verify(sources: Mapping[str, Source], given: Given | None = None) -> list[Holding]:
+    """Return the same after reading every file: whole, and its hash compared, or shown where none is published."""
+    return [_holding(name, source, given, _verified) for name, source in sources.items()]
+
+
+def _holding(name: str, source: Source, given: Given | None, examine: Callable[[Path, Source], str]) -> Holding:
+    try:
+        path = locate(name, source, given)
+        if path is None:
+            return Holding(name, "unpublished" if source.unpublished else "not here", source.origin)
+        return Holding(name, examine(path, source), str(path), _size(path))
+    except CvbenchError as error:
+        return Holding(name, f"unusable: {error}", source.origin, bad=True)
+
+
+def _known(path: Path, source: Source) -> str:
+    file = weights_file(path)
+    if not source.sha256:
+        return "here, no hash published"
+    return "verified" if file_digest(file).startswith(source.sha256) else "here, not the published file"
+
+
+def _verified(path: Path, source: Source) -> str:
+    file = weights_file(path)
+    check_whole(file)
+    return f"{_known(path, source)}, SHA-256 {file_digest(file)}"
+
+
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in ([path] if path.is_file() else files_of_weights(path)))

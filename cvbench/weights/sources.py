@@ -1,0 +1,238 @@
+"""Where weights come from and where they lie."""
+
+import hashlib
+import os
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cvbench.errors import BadWeights, CvbenchError, MissingWeights
+from cvbench.records import digest
+from cvbench.store import RowStore, atomic, cache_root
+from cvbench.weights.checkpoints import FORMATS, brief, files_of_weights
+
+Progress = Callable[[int, int], None]
+"""Called with bytes done and bytes in all (0 when not known)."""
+Given = Mapping[str, Path]
+"""What --weights NAME=PATH and cvbench.toml say."""
+
+GENERIC = ("model", "checkpoint", "diffusion_pytorch_model", "pytorch_model")
+"""File names that say nothing of the model."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where weights come from: a hub repository or a pinned URL.
+
+    `files` are paths in the repository, the weights first; `sha256` is of that first file, in full or as the
+    leading digits its publisher gives. `page` is where a person gets what no program can fetch, `unpublished` says
+    why nobody gets them; who has such weights passes them by NAME=PATH all the same.
+    """
+
+    files: tuple[str, ...]
+    repo: str = ""
+    revision: str = "main"
+    url: str = ""
+    sha256: str = ""
+    gated: bool = False
+    page: str = ""
+    unpublished: str = ""
+
+    @property
+    def origin(self) -> str:
+        """The address a person can open."""
+        if self.repo:
+            return f"https://huggingface.co/{self.repo} ({self.files[0]}, revision {self.revision})"
+        return self.url or self.page or "unpublished"
+
+    @property
+    def file(self) -> str:
+        """The weights' own file name."""
+        return Path(self.files[0]).name
+
+    @property
+    def suffix(self) -> str:
+        """Of that name."""
+        return Path(self.files[0]).suffix
+
+
+def locate(name: str, source: Source, given: Given | None = None) -> Path | None:
+    """Return where the weights of `name` lie on this machine, without asking the network; None when nowhere.
+
+    Looks at `given`, the folder CVBENCH_WEIGHTS (see `places`), then the caches. A folder is returned for sources of
+    several files. Raises MissingWeights when a given path does not exist, BadWeights when the hash is not the
+    published one.
+    """
+    found = _given(name, given[name]) if given and name in given else _found(name, source)
+    return _checked(_complete(found, source), source, name) if found else None
+
+
+def path_of(name: str, source: Source, given: Given | None = None) -> Path:
+    """Return where the weights of `name` lie on this machine. Raises MissingWeights or BadWeights."""
+    found = locate(name, source, given)
+    if found is None:
+        raise MissingWeights(missing_text(name, source, "not fetched yet"))
+    return found
+
+
+def fetch(name: str, source: Source, given: Given | None = None, progress: Progress | None = None) -> Path:
+    """Return where the weights of `name` lie, downloading them when they are nowhere on this machine.
+
+    Raises MissingWeights (file, source, where to put it, how to fetch it elsewhere) or BadWeights.
+    """
+    found = locate(name, source, given)
+    if found:
+        return found
+    try:
+        if source.repo:
+            return _checked(_from_hub(source), source, name)
+        if source.url:
+            return _download(name, source, progress)
+    except CvbenchError:
+        raise
+    except Exception as error:  # hub and network libraries raise many kinds
+        raise MissingWeights(missing_text(name, source, brief(error))) from error
+    raise MissingWeights(missing_text(name, source, "it can only be fetched by hand"))
+
+
+def missing_text(name: str, source: Source, reason: str) -> str:
+    """Say which file is missing, where it comes from, where to put it and how to fetch it on another machine."""
+    put = (
+        f"pass --weights {name}=PATH, or put {source.file} into the folder that CVBENCH_WEIGHTS names, "
+        f"as {name}/{source.file}."
+    )
+    if source.unpublished:
+        return f"weights of {name} cannot be fetched: {source.unpublished}. If you have them, {put}"
+    elsewhere = (
+        f"hf download {source.repo} {' '.join(source.files)} --revision {source.revision} --local-dir {name}"
+        if source.repo
+        else f"download {source.origin}"
+    )
+    gate = " The repository is gated: accept its licence there and log in first." if source.gated else ""
+    return (
+        f"weights of {name} are not on this machine ({reason}). "
+        f"File: {source.files[0]}. Source: {source.origin}.{gate} "
+        f"On a machine with network: {elsewhere}. Then {put}"
+    )
+
+
+def _given(name: str, path: Path) -> Path:
+    if not path.exists():
+        raise MissingWeights(f"--weights {name}={path}: there is no such file or folder")
+    return path
+
+
+def _found(name: str, source: Source) -> Path | None:
+    cached = _in_hub_cache(source) if source.repo else _url_target(source)
+    return next((place for place in [*places(name, source), cached] if place and place.exists()), None)
+
+
+def places(name: str, source: Source) -> list[Path]:
+    """Return the places in the folder CVBENCH_WEIGHTS where weights may lie, the first that exists being taken.
+
+    NAME/ with the file as in the repository or by its own name, NAME with any suffix that can be read, the file by
+    its own name unless many models' files are called so, and NAME/ with whatever one file it holds.
+    """
+    if not os.environ.get("CVBENCH_WEIGHTS"):
+        return []
+    folder = Path(os.environ["CVBENCH_WEIGHTS"])
+    found = [folder / name / source.files[0], folder / name / source.file]
+    found += [folder / f"{name}{suffix}" for suffix in dict.fromkeys((source.suffix, *FORMATS))]
+    found += [] if Path(source.file).stem in GENERIC else [folder / source.file]
+    return found + ([folder / name] if files_of_weights(folder / name) else [])
+
+
+def _complete(path: Path, source: Source) -> Path:
+    """Return the folder of `path` where all files of the source lie together, else `path`."""
+    if (path / source.files[0]).is_file():
+        path = path / source.files[0]
+    names = [Path(file).name for file in source.files]
+    together = path.name == source.file and all((path.parent / name).is_file() for name in names)
+    return path.parent if len(names) > 1 and together else path
+
+
+def _in_hub_cache(source: Source) -> Path | None:
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        return _from_hub(source, offline=True)
+    except LocalEntryNotFoundError:
+        return None
+
+
+def _from_hub(source: Source, *, offline: bool = False) -> Path:
+    """Return the file, or for several files their folder, from the hub's cache; download it unless `offline`."""
+    from huggingface_hub import hf_hub_download
+
+    paths = [
+        Path(hf_hub_download(source.repo, file, revision=source.revision, local_files_only=offline))
+        for file in source.files
+    ]
+    return paths[0] if len(paths) == 1 else paths[0].parent
+
+
+def _url_target(source: Source) -> Path | None:
+    """Return where a file with a URL lies once downloaded: torch's hub folder, which other tools fill too."""
+    if not source.url:
+        return None
+    home = os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch"
+    return Path(home) / "hub" / "checkpoints" / source.file
+
+
+def _download(name: str, source: Source, progress: Progress | None) -> Path:
+    """Download a pinned URL; the file appears only when it is whole and its hash is right."""
+    target = _url_target(source)
+    if target is None or not source.url.startswith("https://"):
+        raise MissingWeights(missing_text(name, source, "no address to fetch it from"))
+    with urllib.request.urlopen(source.url, timeout=60) as reply, atomic(target) as file:  # noqa: S310 (https only, above)
+        total = int(reply.headers.get("Content-Length") or 0)
+        sha, done = hashlib.sha256(), 0
+        while block := reply.read(1 << 20):
+            file.write(block)
+            sha.update(block)
+            done += len(block)
+            if progress:
+                progress(done, total)
+        if total and done != total:
+            raise OSError(f"the connection closed after {done} of {total} bytes")
+        _compare(sha.hexdigest(), source, source.url)
+    return target
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, remembered for as long as its size and time stay the same."""
+    state = path.stat()
+    key = digest({"file": str(path.resolve()), "size": state.st_size, "time": state.st_mtime_ns})
+    store = RowStore(cache_root())
+    known = store.facts(key)
+    if isinstance(known, str):
+        return known
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    store.remember(key, found)
+    return found
+
+
+def path_digest(path: Path) -> str:
+    """SHA-256 that stands for a weights file or for a folder of them."""
+    if path.is_file():
+        return file_digest(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix in (*FORMATS, ".json"))
+    return digest([[p.relative_to(path).as_posix(), file_digest(p)] for p in files])
+
+
+def _checked(path: Path, source: Source, name: str) -> Path:
+    """Compare the hash of a file that has the published name, or the model's; files of other names are the user's."""
+    file = path if path.is_file() else path / source.file
+    if source.sha256 and file.is_file() and file.name in (source.file, f"{name}{source.suffix}"):
+        _compare(file_digest(file), source, str(file))
+    return path
+
+
+def _compare(found: str, source: Source, where: str) -> None:
+    if source.sha256 and not found.startswith(source.sha256):
+        raise BadWeights(
+            f"{where} is not the published file: SHA-256 {found}, expected {source.sha256}; "
+            f"delete it and fetch it again from {source.origin}"
+        )

@@ -287,6 +287,8 @@ class Session:
             return
         try:
             vae = contender.vae
+        except UsageError:
+            raise  # an option out of range is a mistake of the request
         except Exception as error:  # a network library may raise anything while it builds
             if self.request.strict:
                 raise

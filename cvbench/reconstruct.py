@@ -124,4 +124,4 @@ def _probe_models(probe: PairProbe, recons: Mapping[str, Video], target: Video) 
 def describe(error: BaseException) -> str:
     """Return an error as one line for a record."""
     text = " ".join(str(error).split())
-    return text[:500] if isinstance(error, CvbenchError) else f"{type(error).__name__}: {text[:400]}"
+    return text[:2000] if isinstance(error, CvbenchError) else f"{type(error).__name__}: {text[:400]}"

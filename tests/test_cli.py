@@ -122,7 +122,7 @@ LIGHT = """
 import sys
 from cvbench.cli import run_program
 code = run_program({arguments!r})
-heavy = [name for name in ("torch", "av", "diffusers", "transformers", "pandas", "matplotlib") if name in sys.modules]
+heavy = [name for name in ("torch", "diffusers", "transformers", "pandas", "matplotlib") if name in sys.modules]
 sys.exit(f"imported {{heavy}}" if heavy else code)
 """
 

@@ -56,7 +56,7 @@ def compare(path: Path, reader: Any, pixels: Pixels, indices: range, hint: str) 
             continue
         mine = pixels[:, indices.index(index)].transpose(1, 2, 0)
         if frame.shape != mine.shape:
-            refuse(path, f"decord gives frames of {frame.shape[:2]} pixels, PyAV of {mine.shape[:2]}{ADVICE}")
+            refuse(path, f"decord gives frames of shape {frame.shape}, PyAV {mine.shape}{ADVICE}")
         off = int(np.abs(frame.astype(np.int16) - mine).max())
         if off:
             refuse(path, f"decord's frame {index} differs from PyAV's by up to {off} levels{hint}{ADVICE}")

@@ -3,13 +3,14 @@
 from typing import Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64, Int64, UInt8
 from PIL import Image
 
-from cvbench.data.images import Picture, to_array
+from cvbench.data.images import Picture
 from cvbench.errors import UnsuitableInput, UsageError
 from cvbench.types import Pixels
 
+Resized = UInt8[np.ndarray, "new_h new_w 3"]
 Filter: TypeAlias = Literal["bicubic", "bilinear", "lanczos"]
 Crop: TypeAlias = Literal["center", "none"]
 
@@ -22,7 +23,7 @@ FILTERS = {
 
 def prepare(
     pixels: Pixels, size: int | None, filter: Filter = "bicubic", antialias: bool = True, crop: Crop = "center"
-) -> Pixels:
+) -> UInt8[np.ndarray, "3 t _h _w"]:
     """Return every frame with its short side `size` long and, with crop "center", cut to size × size.
 
     As torchvision's Resize and CenterCrop do on PIL images: the long side is rounded down to whole pixels, the crop
@@ -57,12 +58,12 @@ def resized_shape(height: int, width: int, size: int) -> tuple[int, int]:
     return (size, size * width // short) if height <= width else (size * height // short, size)
 
 
-def with_antialias(frame: Picture, shape: tuple[int, int], filter: Filter) -> Picture:
+def with_antialias(frame: Picture, shape: tuple[int, int], filter: Filter) -> Resized:
     """Resize with Pillow, in its fixed-point arithmetic."""
-    return to_array(Image.fromarray(np.ascontiguousarray(frame)).resize(shape[::-1], FILTERS[filter]))
+    return np.array(Image.fromarray(np.ascontiguousarray(frame)).resize(shape[::-1], FILTERS[filter]))
 
 
-def at_points(frame: Picture, shape: tuple[int, int], filter: Filter) -> Picture:
+def at_points(frame: Picture, shape: tuple[int, int], filter: Filter) -> Resized:
     """Resize by interpolation between neighbours alone, whatever the scale."""
     rows, row_weights = taps(frame.shape[0], shape[0], filter)
     columns, column_weights = taps(frame.shape[1], shape[1], filter)
@@ -72,7 +73,7 @@ def at_points(frame: Picture, shape: tuple[int, int], filter: Filter) -> Picture
     wide: Float64[np.ndarray, "new_h new_w 3"] = sum(
         w[:, None] * tall[:, i] for i, w in zip(columns, column_weights, strict=True)
     )
-    rounded: Picture = np.rint(wide).clip(0, 255).astype(np.uint8)
+    rounded: Resized = np.rint(wide).clip(0, 255).astype(np.uint8)
     return rounded
 
 

@@ -24,6 +24,7 @@ from typing import Literal, TypeAlias
 import av
 import numpy as np
 from av.video.reformatter import Interpolation
+from jaxtyping import UInt8
 from PIL import Image
 
 from cvbench.data.files import check_size, frame_indices, refuse, refusing, span
@@ -146,21 +147,24 @@ def opened(path: Path, pictures: bool = False) -> Iterator[tuple[av.container.In
 
 def raw_format(path: Path) -> tuple[str | None, dict[str, str]]:
     """Return how to open a .yuv file, which tells its size and rate in its name only, as in clip_1920x1080_30.yuv."""
-    found = re.search(r"(\d+x\d+)_(\d+)", path.stem) if path.suffix.lower() == ".yuv" else None
+    found = re.search(r"(\d+)x(\d+)_(\d+)", path.stem) if path.suffix.lower() == ".yuv" else None
     if found is None:
         return None, {}
-    deep = "10le" if re.search(r"10[-_]?bit", path.stem) else ""
-    return "rawvideo", {"video_size": found[1], "framerate": found[2], "pixel_format": f"yuv420p{deep}"}
+    width, height, rate = map(int, found.groups())
+    deep = re.search(r"10[-_]?bit", path.stem) is not None
+    whole = (width * height + 2 * -(-width // 2) * -(-height // 2)) * (1 + deep)
+    if path.stat().st_size % whole:
+        refuse(path, f"is no whole number of {width}×{height} 4:2:0 frames of {whole} bytes; fetch it again")
+    pixels = "yuv420p10le" if deep else "yuv420p"
+    return "rawvideo", {"video_size": f"{width}x{height}", "framerate": str(rate), "pixel_format": pixels}
 
 
 def best_stream(path: Path, container: av.container.InputContainer) -> av.VideoStream:
     """Return the stream that a player would show."""
     stream = container.streams.best("video")
     if stream is None or stream.disposition & av.stream.Disposition.attached_pic:
-        other = (
-            ", ".join(sorted({s.type for s in container.streams if s is not stream})) or "a cover picture or nothing"
-        )
-        refuse(path, f"there is no clip in it, only {other}; replace or remove the file")
+        kinds = sorted({"picture" if s is stream else s.type for s in container.streams}) or ["nothing"]
+        refuse(path, f"no video stream in it, only {', '.join(kinds)}; replace or remove the file")
     if stream.codec_context is None:
         refuse(path, "FFmpeg has no decoder for its video stream; convert the file")
     check_size(path, stream.codec_context.width, stream.codec_context.height)
@@ -238,9 +242,8 @@ def display_matrix(path: Path, frame: av.VideoFrame) -> tuple[tuple[int, int], t
     return (signs[0], signs[1]), (signs[2], signs[3])
 
 
-def turned(path: Path, frame: av.VideoFrame, picture: Picture) -> Picture:
+def turned(path: Path, frame: av.VideoFrame, picture: Picture) -> UInt8[np.ndarray, "shown_h shown_w 3"]:
     """Return the picture as its display matrix shows it."""
     (a, b), (c, d) = display_matrix(path, frame)
-    if b:  # rows become columns
-        picture = picture.transpose(1, 0, 2)
-    return np.ascontiguousarray(picture[:: b + d, :: a + c])
+    shown = picture.transpose(1, 0, 2) if b else picture  # rows become columns
+    return np.ascontiguousarray(shown[:: b + d, :: a + c])

@@ -1,9 +1,10 @@
 """The image and video autoencoder classes of diffusers, and what sets each apart from the others.
 
-Facts from diffusers 0.42: what lengths and sizes a class codes without loss, its pixel range, how it is called.
+Of diffusers 0.42: the lengths and sizes that a class codes without loss, its pixel range, and how it is called.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,10 +16,10 @@ from torch import Tensor
 from cvbench.errors import UnsuitableInput
 from cvbench.types import FrameRule
 
-Config = Mapping[str, Any]
-"""Of a network: the arguments of its class, as in config.json."""
 Network = Any
-"""Of one of diffusers' classes."""
+"""Of one of the classes of AUTOENCODERS."""
+Config = Mapping[str, Any]
+"""All arguments of such a class, as in config.json, and the adapter's own settings."""
 Pixels = Float[Tensor, "n ..."]
 """In the network's own range: (n, 3, h, w) of frames, (n, 3, 1, h, w) of stills, (n, 3, t, h, w) of clips."""
 Codes = Shaped[Tensor, "n ..."]
@@ -26,163 +27,254 @@ Codes = Shaped[Tensor, "n ..."]
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What a call may depend on beside its input."""
+class Call:
+    """What the coding of pixels depends on beside network and input."""
 
     config: Config
     posterior: Literal["mode", "sample"]
     seed: int
-    frames: int = 1
 
 
-def posterior(net: Network, x: Pixels, setting: Setting) -> Codes:
-    """Latents of a class that gives a distribution, or no more than latents: those are their own mode and sample."""
+def encode_posterior(net: Network, x: Pixels, call: Call) -> Codes:
+    """Code pixels. Classes without a distribution give latents that are their own mode and sample."""
     output = net.encode(x)
     if hasattr(output, "latent_dist"):
-        chosen: Tensor = getattr(output.latent_dist, setting.posterior)()
+        chosen: Tensor = getattr(output.latent_dist, call.posterior)()
         return chosen
     latents: Tensor = output.latent if hasattr(output, "latent") else output.latents
     return latents
 
 
-def sample(net: Network, z: Codes, setting: Setting) -> Pixels:
-    """Pixels of a class that needs nothing but latents."""
+def decode_sample(net: Network, z: Codes, call: Call, frames: int) -> Pixels:
+    """Decode with a class that wants nothing but latents."""
     pixels: Tensor = net.decode(z).sample
     return pixels
 
 
-def clips_of_any_length(config: Config) -> FrameRule:
-    """Return the rule of networks that code each frame, or all that there are."""
+def any_length(config: Config) -> FrameRule:
+    """Return the rule of networks that code each frame by itself."""
     return FrameRule()
 
 
-def clips_of_steps(*keys: str, factor: int = 1, default: int = 4) -> Callable[[Config], FrameRule]:
-    """Return the rule 1 + ck of causal networks, c the compression in time under the first of `keys` that is set."""
+def no_codebook(config: Config) -> None:
+    """Say that latents are continuous."""
 
-    def rule(config: Config) -> FrameRule:
-        found = next((config[key] for key in keys if config.get(key)), default)
-        return FrameRule(1, factor * int(found))
 
-    return rule
+def unchanged(config: Config) -> Config:
+    """Say that a network of any config can be built on the meta device."""
+    return {}
+
+
+def steps_of(length: int) -> Callable[[Config], FrameRule]:
+    """Return the rule 1 + ck of networks whose class has c built in."""
+    return lambda config: FrameRule(1, length)
+
+
+def steps_by(key: str, factor: int = 1) -> Callable[[Config], FrameRule]:
+    """Return the rule 1 + ck of networks that have c, or c / factor, in their config."""
+    return lambda config: FrameRule(1, factor * int(config[key]))
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What sets a class apart; the defaults describe most.
+class Autoencoder:
+    """What sets a class apart; the defaults are those of most.
 
-    `layout`: a network is given frames (n, 3, h, w), stills (n, 3, 1, h, w) or clips (n, 3, t, h, w). Pixels in
-    [0, 1] become (x - mean) / std. `least_side` is the smallest height and width that it codes without error,
-    `grid` the heights and widths, where not every multiple will do. `tiled`: tiles are part of the published method,
-    and always on. `singly`: takes no batches.
+    `layout`: networks are given frames, stills or clips (see Pixels). Pixels in [0, 1] become (x - mean) / std.
+    `least_side` is the smallest height and width coded without error; `sides` the heights and widths, where not
+    every multiple will do, and `refusal` what else would happen. `tiled`: its tiles are part of the published method
+    and always on. `singly`: the class takes no batches. `codes` is the size of the codebook, `probed_as` what to change
+    in a config that the meta device cannot take, for latents of the same shape.
     """
 
     layout: Literal["frames", "stills", "clips"] = "clips"
-    rule: Callable[[Config], FrameRule] = clips_of_any_length
-    encode: Callable[[Network, Pixels, Setting], Codes] = posterior
-    decode: Callable[[Network, Codes, Setting], Pixels] = sample
-    mean: Sequence[float] = (0.5,)
-    std: Sequence[float] = (0.5,)
+    rule: Callable[[Config], FrameRule] = any_length
+    encode: Callable[[Network, Pixels, Call], Codes] = encode_posterior
+    decode: Callable[[Network, Codes, Call, int], Pixels] = decode_sample
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
     least_side: int = 1
-    grid: Callable[[Network], tuple[range, range]] | None = None
-    probe_side: int = 256
+    sides: Callable[[Network], tuple[range, range]] | None = None
+    refusal: str = ""
     tiled: bool = False
     singly: bool = False
+    codes: Callable[[Config], int | None] = no_codebook
+    probed_as: Callable[[Config], Config] = unchanged
 
 
-def _temporal(net: Network, z: Codes, setting: Setting) -> Pixels:
+def svd_decode(net: Network, z: Codes, call: Call, frames: int) -> Pixels:
     """SVD's decoder takes frames one after another and mixes those of a clip."""
-    pixels: Tensor = net.decode(z, num_frames=setting.frames).sample
+    pixels: Tensor = net.decode(z, num_frames=frames).sample
     return pixels
 
 
-def _allegro(net: Network, z: Codes, setting: Setting) -> Pixels:
-    """Allegro gives (n, t, 3, h, w)."""
-    return sample(net, z, setting).transpose(1, 2)
-
-
-def _allegro_grid(net: Network) -> tuple[range, range]:
-    """Sides that Allegro's tiles cover whole: what they do not cover comes out as zeros, without any error."""
-    return range(net.kernel[1], 1 << 14, net.stride[1]), range(net.kernel[2], 1 << 14, net.stride[2])
-
-
-def _rae_grid(net: Network) -> tuple[range, range]:
-    """RAE resizes what it is given, and gives pictures of one size only."""
-    side = net.decoder_image_size
-    return range(side, side + 1), range(side, side + 1)
-
-
-def _ltx(net: Network, z: Codes, setting: Setting) -> Pixels:
-    """LTX 0.9.1 and later: a decoder that takes the last step of denoising, as the pipelines call it.
-
-    The noise is one and the same for every clip.
-    """
-    if not net.config.timestep_conditioning:
-        return sample(net, z, setting)
-    weight = setting.config.get("decode_noise", 0.0)
-    noise = torch.randn(z.shape[1:], generator=torch.Generator().manual_seed(setting.seed))
-    mixed = z if not weight else torch.lerp(z, noise.to(z).expand_as(z), weight)
-    time = torch.full((len(z),), setting.config.get("decode_timestep", 0.0), device=z.device, dtype=z.dtype)
-    pixels: Tensor = net.decode(mixed, temb=time).sample
-    return pixels
-
-
-def _consistency(net: Network, z: Codes, setting: Setting) -> Pixels:
-    """Start every frame from the same noise, so that none depends on its place in a batch."""
-    generators = [torch.Generator(z.device).manual_seed(setting.seed) for _ in z]
+def consistency_decode(net: Network, z: Codes, call: Call, frames: int) -> Pixels:
+    """Every frame starts from the same noise, so that none depends on its place in a batch."""
+    generators = [torch.Generator(z.device).manual_seed(call.seed) for _ in z]
     pixels: Tensor = net.decode(z, generator=generators).sample
     return pixels
 
 
-def _with_alpha(net: Network, x: Pixels, setting: Setting) -> Codes:
-    """Qwen-Image 2.1 codes RGBA: add an opaque plane."""
-    return posterior(net, F.pad(x, (0, 0, 0, 0, 0, 0, 0, 1), value=1.0), setting)
-
-
-def _without_alpha(net: Network, z: Codes, setting: Setting) -> Pixels:
-    return sample(net, z, setting)[:, :3]
-
-
-def _mode_only(net: Network, x: Pixels, setting: Setting) -> Codes:
-    """KVAE's video class leaves the variance out, and would draw from unit variance in its place."""
-    if setting.posterior == "sample":
-        raise UnsuitableInput("AutoencoderKLKVAEVideo keeps no variance to sample from; set posterior=mode")
-    return posterior(net, x, setting)
-
-
-def _vidtok_encode(net: Network, x: Pixels, setting: Setting) -> Codes:
-    """Repeat the first frame in front, as the class's forward does; discrete models give indices."""
-    before = net.temporal_compression_ratio - 1 if net.is_causal else 0
-    x = F.pad(x, (0, 0, 0, 0, before, 0), mode="replicate")
-    if net.regularizer == "kl":
-        return posterior(net, x, setting)
-    indices: Tensor = net.encode(x)[1]
-    return indices
-
-
-def _vidtok_decode(net: Network, z: Codes, setting: Setting) -> Pixels:
-    pixels: Tensor = net.decode(z, decode_from_indices=not z.is_floating_point())
-    return pixels
-
-
-def _vidtok_rule(config: Config) -> FrameRule:
-    if config.get("is_causal", True):
-        return FrameRule(1, 2 ** len(config.get("tempo_ds") or (1, 2)))
-    return FrameRule(0, 16, 16)  # the class codes sixteen frames at a time and drops what remains
-
-
-def _vq_encode(net: Network, x: Pixels, setting: Setting) -> Codes:
+def vq_encode(net: Network, x: Pixels, call: Call) -> Codes:
+    """Give code indices; the class gives what is to be quantized, and quantizes on decoding."""
     z = net.encode(x).latents
     indices: Tensor = net.quantize(z)[2][2]
     return indices.view(len(z), *z.shape[2:])
 
 
-def _vq_decode(net: Network, z: Codes, setting: Setting) -> Pixels:
+def vq_decode(net: Network, z: Codes, call: Call, frames: int) -> Pixels:
+    """Look the codes up, as the class does after quantizing."""
     codes = net.quantize.embedding(z).movedim(-1, 1)
-    pixels: Tensor = net.decode(codes, force_not_quantize=True).sample
+    pixels: Tensor = net.decoder(net.post_quant_conv(codes), codes if net.config.norm_type == "spatial" else None)
     return pixels
 
 
-def _frames(**_: Any) -> Kind: ...
+def rgba_encode(net: Network, x: Pixels, call: Call) -> Codes:
+    """Qwen-Image 2.1 codes RGBA: add an opaque plane."""
+    return encode_posterior(net, torch.cat([x, torch.ones_like(x[:, :1])], dim=1), call)
 
 
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+def rgba_decode(net: Network, z: Codes, call: Call, frames: int) -> Pixels:
+    """Leave the plane out again."""
+    return decode_sample(net, z, call, frames)[:, :3]
+
+
+def ltx_decode(net: Network, z: Codes, call: Call, frames: int) -> Pixels:
+    """LTX from 0.9.1 decodes by a last step of denoising; the noise added before is the same for every clip.
+
+    `decode_timestep` and `decode_noise` of the config are the pipelines' decode_timestep and decode_noise_scale.
+    """
+    if not call.config["timestep_conditioning"]:
+        return decode_sample(net, z, call, frames)
+    noise = torch.randn(z.shape[1:], generator=torch.Generator().manual_seed(call.seed)).to(z)
+    share = call.config.get("decode_noise", 0.0)
+    time = z.new_full((len(z),), call.config.get("decode_timestep", 0.0))
+    pixels: Tensor = net.decode((1 - share) * z + share * noise, temb=time).sample
+    return pixels
+
+
+def ltx_rule(config: Config) -> FrameRule:
+    """Return 1 + ck, c from the levels that compress time (the class' own attribute counts spatial ones too)."""
+    levels = zip(config["spatio_temporal_scaling"], config["downsample_type"], strict=False)
+    return FrameRule(1, config["patch_size_t"] * 2 ** sum(scales and kind != "spatial" for scales, kind in levels))
+
+
+def mochi_rule(config: Config) -> FrameRule:
+    """Return 1 + 6k as published."""
+    return FrameRule(1, math.prod(config["temporal_expansions"]))
+
+
+def minimax_rule(config: Config) -> FrameRule:
+    """Return 17n + 5, n at least 1, as published: whole clips, and the overlap that dropped tokens leave."""
+    clip, ratio = config["clip_length"], math.prod(config["temporal_downsample_factors"])
+    overlap = -config["token_drop"] % -(-clip // ratio)
+    rest = max(overlap * ratio - -clip % ratio, 0)
+    return FrameRule(rest, clip, rest + clip)
+
+
+def mode_encode(net: Network, x: Pixels, call: Call) -> Codes:
+    """KVAE's video class drops the variance and puts 1 in its place: refuse to sample."""
+    if call.posterior == "sample":
+        raise UnsuitableInput("AutoencoderKLKVAEVideo keeps no variance to sample with; set posterior=mode")
+    return encode_posterior(net, x, call)
+
+
+def allegro_decode(net: Network, z: Codes, call: Call, frames: int) -> Pixels:
+    """Allegro gives (n, t, 3, h, w)."""
+    return decode_sample(net, z, call, frames).transpose(1, 2)
+
+
+def allegro_sides(net: Network) -> tuple[range, range]:
+    """Return the heights and widths that Allegro's tiles cover whole."""
+    return range(net.kernel[1], 1 << 14, net.stride[1]), range(net.kernel[2], 1 << 14, net.stride[2])
+
+
+def rae_sides(net: Network) -> tuple[range, range]:
+    """RAE resizes its input and gives pictures of one size."""
+    only = range(net.decoder_image_size, net.decoder_image_size + 1)
+    return only, only
+
+
+def vidtok_encode(net: Network, x: Pixels, call: Call) -> Codes:
+    """Repeat the first frame in front, as the class' forward does and its encode does not; FSQ gives indices."""
+    before = net.temporal_compression_ratio - 1 if net.is_causal else 0
+    x = F.pad(x, (0, 0, 0, 0, before, 0), mode="replicate")
+    if net.regularizer == "kl":
+        return encode_posterior(net, x, call)
+    indices: Tensor = net.encode(x)[1]
+    return indices
+
+
+def vidtok_decode(net: Network, z: Codes, call: Call, frames: int) -> Pixels:
+    """Decode latents or indices; the class gives a bare tensor."""
+    pixels: Tensor = net.decode(z, decode_from_indices=not z.is_floating_point())
+    return pixels
+
+
+def vidtok_rule(config: Config) -> FrameRule:
+    """Return 1 + ck, or 16k where frames are not coded causally: there the class drops what remains."""
+    return FrameRule(1, 2 ** len(config["tempo_ds"] or (1, 2))) if config["is_causal"] else FrameRule(0, 16, 16)
+
+
+def vidtok_codes(config: Config) -> int | None:
+    """Return the number of codes of FSQ."""
+    return config["codebook_size"] if config["regularizer"] == "fsq" else None
+
+
+def vidtok_probed(config: Config) -> Config:
+    """FSQ computes its codebook when it is built."""
+    return {"regularizer": "kl", "double_z": True}
+
+
+def vq_codes(config: Config) -> int | None:
+    """Return the number of codes."""
+    return int(config["num_vq_embeddings"])
+
+
+ZEROS = "what its tiles do not cover would come out as zeros"
+RESIZED = "it resizes all input to this size"
+
+AUTOENCODERS: dict[str, Autoencoder] = {
+    "AsymmetricAutoencoderKL": Autoencoder("frames"),
+    "AutoencoderDC": Autoencoder("frames"),
+    "AutoencoderKL": Autoencoder("frames"),
+    "AutoencoderKLAllegro": Autoencoder(
+        rule=lambda config: FrameRule(24, 16, 24),
+        decode=allegro_decode,
+        sides=allegro_sides,
+        refusal=ZEROS,
+        tiled=True,
+        singly=True,
+    ),
+    "AutoencoderKLCogVideoX": Autoencoder(rule=steps_by("temporal_compression_ratio", 2)),
+    "AutoencoderKLCosmos": Autoencoder(rule=steps_by("temporal_compression_ratio")),
+    "AutoencoderKLFlux2": Autoencoder("frames"),
+    "AutoencoderKLHunyuanImage": Autoencoder("frames"),
+    "AutoencoderKLHunyuanImageRefiner": Autoencoder("stills"),
+    "AutoencoderKLHunyuanVideo": Autoencoder(rule=steps_by("temporal_compression_ratio")),
+    "AutoencoderKLHunyuanVideo15": Autoencoder(rule=steps_by("temporal_compression_ratio")),
+    "AutoencoderKLKVAE": Autoencoder("frames"),
+    "AutoencoderKLKVAEVideo": Autoencoder(rule=steps_by("temporal_compress_times"), encode=mode_encode),
+    "AutoencoderKLLTX2Video": Autoencoder(rule=ltx_rule, decode=ltx_decode),
+    "AutoencoderKLLTXVideo": Autoencoder(rule=ltx_rule, decode=ltx_decode),
+    "AutoencoderKLMagvit": Autoencoder(rule=steps_of(4)),
+    "AutoencoderKLMiniMaxH3": Autoencoder(
+        rule=minimax_rule, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), tiled=True
+    ),
+    "AutoencoderKLMochi": Autoencoder(rule=mochi_rule),
+    "AutoencoderKLQwenImage": Autoencoder(rule=steps_of(4)),
+    "AutoencoderKLQwenImage21": Autoencoder("stills", encode=rgba_encode, decode=rgba_decode),
+    "AutoencoderKLTemporalDecoder": Autoencoder("frames", decode=svd_decode),
+    "AutoencoderKLWan": Autoencoder(rule=steps_of(4)),
+    "AutoencoderRAE": Autoencoder("frames", mean=(0.0,), std=(1.0,), sides=rae_sides, refusal=RESIZED),
+    "AutoencoderTiny": Autoencoder("frames"),
+    "AutoencoderVidTok": Autoencoder(
+        rule=vidtok_rule, encode=vidtok_encode, decode=vidtok_decode, codes=vidtok_codes, probed_as=vidtok_probed
+    ),
+    "ConsistencyDecoderVAE": Autoencoder("frames", decode=consistency_decode),
+    "Kandinsky6SRVAE": Autoencoder(
+        rule=steps_by("temporal_compression_ratio"),
+        mean=(128 / 255,),
+        std=(128 / 255,),  # pixels / 128 - 1
+    ),
+    "VQModel": Autoencoder("frames", encode=vq_encode, decode=vq_decode, codes=vq_codes),
+}

@@ -12,7 +12,7 @@ from cvbench import weights
 from cvbench.errors import BadOutput
 from cvbench.models.entry import Loading
 from cvbench.models.floors import check_size
-from cvbench.models.interp_entries import FACTOR, traits_of
+from cvbench.models.interp_entries import FACTOR, traits_at
 from cvbench.models.nets import rife
 from cvbench.tensors import Latents, Videos
 
@@ -31,13 +31,13 @@ class Interpolator(ABC):
 
     def __init__(self, factor: int = FACTOR) -> None:
         self.factor = factor
-        self.traits = traits_of(factor)
+        self.traits = traits_at(factor)
 
     @abstractmethod
     def between(self, first: Frames, last: Frames) -> Between:
         """Return the factor - 1 frames, evenly spaced, between frames in [0, 1]; they lie in [0, 1] as well."""
 
-    def encode(self, videos: Videos) -> Videos:
+    def encode(self, videos: Videos) -> Latents:
         """Keep frames 0, factor, 2 · factor, ...: (b, 3, 1 + factor · k, h, w) to (b, 3, 1 + k, h, w).
 
         Raises UnsuitableInput for clips of another length.

@@ -18,7 +18,7 @@ HUB = "hzwer/RIFE"
 _MODULE = "cvbench.models.interp"
 
 
-def traits_of(factor: int) -> Traits:
+def traits_at(factor: int) -> Traits:
     """Return the traits of keeping every `factor`-th frame. Raises UsageError for a factor below 2."""
     if isinstance(factor, bool) or not isinstance(factor, int) or factor < 2:
         raise UsageError(f"interpolation keeps one frame in `factor`, a whole number from 2 upwards; got {factor!r}")
@@ -29,7 +29,7 @@ def _network(about: str, layout: str, source: Source, params: int, *, halves: bo
     return ModelEntry(
         about,
         f"{_MODULE}:Rife",
-        traits_of(FACTOR),
+        traits_at(FACTOR),
         options={"factor": FACTOR},
         config={"layout": layout, "halves": halves},
         source=source,
@@ -40,7 +40,7 @@ def _network(about: str, layout: str, source: Source, params: int, *, halves: bo
 
 
 def _floor(about: str, build: str) -> ModelEntry:
-    return ModelEntry(about, f"{_MODULE}:{build}", traits_of(FACTOR), "floor", options={"factor": FACTOR})
+    return ModelEntry(about, f"{_MODULE}:{build}", traits_at(FACTOR), "floor", options={"factor": FACTOR})
 
 
 INTERPOLATION: dict[str, ModelEntry] = {
@@ -56,7 +56,7 @@ INTERPOLATION: dict[str, ModelEntry] = {
         5_664_776,
     ),
     "rife-m": _network(
-        "the same; RIFE_m of ECCV 2022, any timestep",
+        "keeps one frame in `factor`; between them RIFE_m of ECCV 2022, any timestep",
         "m",
         Source(
             ("RIFE_m_train_log.zip",),
@@ -67,14 +67,14 @@ INTERPOLATION: dict[str, ModelEntry] = {
         10_073_710,
     ),
     "rife-eccv2022": _network(
-        "the same; RIFE of ECCV 2022, middles of middles",
+        "keeps one frame in `factor`; between them RIFE of ECCV 2022, middles of middles",
         "eccv2022",
         Source(("RIFE_train_log.zip",), repo=HUB),
         10_071_550,
         halves=True,
     ),
     "interp-repeat": _floor("keeps one frame in `factor`, shown until the next: the floor of interpolation", "Repeat"),
-    "interp-linear": _floor("the same; cross-fades: the floor of what sees no motion", "Linear"),
+    "interp-linear": _floor("keeps one frame in `factor`, cross-fades: the floor of what sees no motion", "Linear"),
 }
 """At factor 4; `at_factor` gives the entry at another."""
 
@@ -87,7 +87,7 @@ def at_factor(name: str, factor: int) -> ModelEntry:
     """
     if name not in INTERPOLATION:
         raise UnknownName("interpolation model", name, INTERPOLATION)
-    entry, traits = INTERPOLATION[name], traits_of(factor)
+    entry, traits = INTERPOLATION[name], traits_at(factor)
     if entry.config.get("halves") and factor.bit_count() != 1:
         raise UsageError(f"{name} only halves: its factor is a power of two, not {factor}; rife and rife-m take any")
     return replace(entry, traits=traits, options={**entry.options, "factor": factor})

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from cvbench import weights
 from cvbench.errors import BadWeights
@@ -15,6 +17,8 @@ from cvbench.models.entry import Loading
 from cvbench.models.nets import osp as nets
 from cvbench.tensors import Videos
 from cvbench.types import FrameRule, Traits
+
+Coded = Float[Tensor, "b z k y x"]
 
 TILING = {"v1.0": nets.Tiling(), "v1.1": nets.Tiling(frames=65), "v1.2": nets.Tiling(frames=65)}
 """What `enable_tiling()` of each release's code does; releases after 1.0 cut time too."""
@@ -64,11 +68,11 @@ class OpenSoraPlan:
         self.traits = Traits(nets.TEMPORAL, nets.SPATIAL, layout.embed_dim, FrameRule(1, nets.TEMPORAL))
         self.params = weights.count(self.net.encoder), weights.count(self.net.decoder)
 
-    def encode(self, videos: Videos) -> nets.Latents:
+    def encode(self, videos: Videos) -> Coded:
         """Code clips: (b, 3, 1 + 4k, h, w) in [0, 1] to (b, 4, 1 + k, h/8, w/8)."""
         mean, logvar = self.net.encode((2 * videos - 1).to(self.dtype), self.tiling)
         return mean if self.posterior == "mode" else mean + (logvar / 2).exp() * torch.randn_like(mean)
 
-    def decode(self, latents: nets.Latents, frames: int) -> Videos:
+    def decode(self, latents: Coded, frames: int) -> Videos:
         """Reconstruct clips, not clamped."""
         return (self.net.decode(latents, self.tiling).float() + 1) / 2

@@ -5,12 +5,17 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from jaxtyping import Int
+from torch import Tensor
+
 from cvbench import weights
 from cvbench.errors import BadWeights
 from cvbench.models.entry import Loading
 from cvbench.models.nets import tats as nets
 from cvbench.tensors import Videos
 from cvbench.types import FrameRule, Traits
+
+Codes = Int[Tensor, "b k y x"]
 
 SETTINGS = {"n_hiddens": int, "embedding_dim": int, "n_codes": int, "downsample": tuple, "norm_type": str}
 SPREAD = 0.02  # of an untrained codebook, about that of what an untrained encoder gives
@@ -63,10 +68,10 @@ class TATS:
         self.traits = Traits(frames, max(sides), 0, FrameRule(0, frames, frames), codebook=codes)
         self.params = weights.count(self.net.encoder), weights.count(self.net.decoder)
 
-    def encode(self, videos: Videos) -> nets.Codes:
+    def encode(self, videos: Videos) -> Codes:
         """Code clips: (b, 3, 4k, h, w) in [0, 1] to code indices (b, k, h/8, w/8)."""
         return self.net.encode((videos - 0.5).to(self.dtype))
 
-    def decode(self, latents: nets.Codes, frames: int) -> Videos:
+    def decode(self, latents: Codes, frames: int) -> Videos:
         """Reconstruct clips, not clamped."""
         return self.net.decode(latents).float() + 0.5

@@ -19,7 +19,7 @@ from cvbench.models.nets import vqgan as nets
 from cvbench.tensors import Video, Videos
 from cvbench.types import Traits
 
-Codes = Int[Tensor, "b t h w"]
+Codes = Int[Tensor, "b t y x"]
 Image = Float[Tensor, "3 h w"]
 
 FRAMES = 8
@@ -77,7 +77,7 @@ class VQGAN:
     def _input(self, frames: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
         return (2 * frames - 1).to(self.dtype)
 
-    def _draw(self, clip: Video) -> Int[Tensor, "t h w"]:
+    def _draw(self, clip: Video) -> Int[Tensor, "t y x"]:
         """Code a clip frame by frame with noise of its own, so that no other clip of a batch changes it."""
         frames = clip.unbind(1)
         return torch.cat([self.net.encode(self._input(f[None]), self._generator(f, t)) for t, f in enumerate(frames)])

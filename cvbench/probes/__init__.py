@@ -1,16 +1,17 @@
 """The probes: what measures pixels, listed so that names and versions are known without loading torch."""
 
 import importlib
-from collections.abc import Mapping
+import importlib.util
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 
-from cvbench.errors import UnknownName
-from cvbench.weights import Source, fetch
+from cvbench.errors import BadWeights, MissingWeights, Unavailable, UnknownName
+from cvbench.weights import Source, fetch, locate, path_digest
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 Rows = Float64[np.ndarray, " t"]
 """What a pair probe found: one value a frame."""
+FeatureRows = Float32[np.ndarray, "n d"]
+"""What a feature probe found: one row a frame, a clip or a prompt."""
 
 
 @runtime_checkable
@@ -91,3 +94,184 @@ def load_probe(name: str, device: "torch.device", weights: Mapping[str, Path] | 
     if entry.source is None:
         return cast(PairProbe, build())
     return cast(PairProbe, build(fetch(name, entry.source, weights), device))
+
+
+@runtime_checkable
+class FeatureProbe(Protocol):
+    """Describes one video by rows of features.
+
+    A row never depends on what else is measured, nor on how many frames at once. `version` enters the cache key: it
+    names network, preprocessing and weights, and changes whenever a number may.
+    """
+
+    version: str
+
+    def rows(self, video: "Video") -> FeatureRows:
+        """Measure a video; raises UnsuitableInput for a length that the network cannot take."""
+        ...
+
+
+@runtime_checkable
+class TextProbe(FeatureProbe, Protocol):
+    """A feature probe that puts texts into the space of its images."""
+
+    def text_rows(self, prompts: Sequence[str]) -> FeatureRows:
+        """Measure texts, one row each."""
+        ...
+
+
+@dataclass(frozen=True)
+class FeatureLoading:
+    """All a feature probe needs to be built. Without `files` its network is drawn at random with `seed`."""
+
+    version: str
+    variant: str
+    device: "torch.device"
+    files: tuple[Path, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class FeatureEntry:
+    """What is known of a feature probe without loading it.
+
+    `build` names "module:callable", called with a FeatureLoading. `weights` are the files it needs, by the name that
+    --weights knows them by: probes that share a network share that name. Each may come from any of its sources, the
+    first that can be had. `package` is one that only an extra of cvbench installs.
+    """
+
+    build: str
+    version: str
+    width: int
+    weights: Mapping[str, tuple[Source, ...]]
+    per: Literal["frame", "clip"] = "frame"
+    variant: str = ""
+    package: str = ""
+    extra: str = ""
+
+
+_INCEPTION = Source(
+    ("pt_inception-2015-12-05-6726825d.pth",),
+    url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+    sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+)
+I3D_STATE = Source(
+    ("i3d_pretrained_400.pt",),
+    url="https://raw.githubusercontent.com/songweige/TATS/main/tats/fvd/i3d_pretrained_400.pt",
+    git_blob="a867b87ac3a9097d200598b1d48a1b890d8ec744",
+)
+I3D_PROGRAM = Source(
+    ("i3d_torchscript.pt",),
+    repo="flateon/FVD-I3D-torchscript",
+    revision="1c2d61711c52571ad617a1063e6fa691b212e184",
+    sha256="bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2",
+)
+CLIP_PROGRAM = Source(
+    ("ViT-B-32.pt",),
+    url="https://openaipublic.azureedge.net/clip/models/40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt",
+    sha256="40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
+)
+_CLIP = Source(
+    ("open_clip_model.safetensors",),
+    repo="timm/vit_base_patch32_clip_224.openai",
+    revision="a6f597a30f7b82c51704746581f9a4e41421e878",
+    sha256="e6d1bd7789aa45192b3bf90570a789b478bae1b74ebcce7eddd908e83a2b7c31",
+)
+_DREAMSIM = Source(
+    ("dreamsim_ensemble_checkpoint.zip",),
+    url="https://github.com/ssundaram21/dreamsim/releases/download/v0.2.0-checkpoints/dreamsim_ensemble_checkpoint.zip",
+)
+_DINO = Source(
+    ("dino_vitbase16_pretrain.pth",),
+    url="https://dl.fbaipublicfiles.com/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth",
+)
+
+
+def _i3d(variant: str) -> FeatureEntry:
+    weights = {"i3d": (I3D_STATE, I3D_PROGRAM)}
+    return FeatureEntry(
+        "cvbench.probes.features:i3d_logits", f"i3d-k400-logits-{variant}-1", 400, weights, "clip", variant
+    )
+
+
+FEATURES: dict[str, FeatureEntry] = {
+    "inception": FeatureEntry(
+        "cvbench.probes.features:inception", "pt_inception-2015-12-05-1", 2048, {"inception": (_INCEPTION,)}
+    ),
+    "i3d-direct224": _i3d("direct224"),
+    "i3d-short224crop": _i3d("short224crop"),
+    "clip": FeatureEntry(
+        "cvbench.probes.features:clip",
+        "open_clip-ViT-B-32-openai-1",
+        512,
+        {"clip": (_CLIP, CLIP_PROGRAM)},
+        variant="ViT-B-32",
+    ),
+    "dreamsim": FeatureEntry(
+        "cvbench.probes.features:dreamsim",
+        "dreamsim-ensemble-v0.2.0-1",
+        1792,
+        {"dreamsim": (_DREAMSIM,), "dreamsim-dino": (_DINO,)},
+        package="dreamsim",
+        extra="pic",
+    ),
+}
+
+
+def feature_entry(name: str) -> FeatureEntry:
+    """Return what is known of a feature probe. Raises UnknownName."""
+    if name not in FEATURES:
+        raise UnknownName("feature probe", name, FEATURES)
+    return FEATURES[name]
+
+
+def feature_loading(
+    name: str,
+    device: "torch.device",
+    weights: Mapping[str, Path] | None = None,
+    init: Literal["weights", "random"] = "weights",
+    seed: int = 0,
+) -> FeatureLoading:
+    """Find or fetch a probe's weights, and say all that decides its rows in `version`; no network is built.
+
+    Raises UnknownName, Unavailable (a package that is not installed), MissingWeights or BadWeights.
+    """
+    entry = feature_entry(name)
+    if entry.package and importlib.util.find_spec(entry.package) is None:
+        raise Unavailable(f"{name} needs the package {entry.package}: pip install cvbench[{entry.extra}]")
+    if init == "random":
+        return FeatureLoading(f"{entry.version}#random:{seed}", entry.variant, device, seed=seed)
+    files = tuple(_any_of(key, sources, weights) for key, sources in entry.weights.items())
+    held = "+".join(path_digest(file)[:12] for file in files)
+    return FeatureLoading(f"{entry.version}#{held}", entry.variant, device, files)
+
+
+def load_feature_probe(
+    name: str,
+    device: "torch.device",
+    weights: Mapping[str, Path] | None = None,
+    init: Literal["weights", "random"] = "weights",
+    seed: int = 0,
+) -> FeatureProbe:
+    """Build a feature probe, with weights as `feature_loading` finds them or, for tests, drawn at random.
+
+    Raises what `feature_loading` raises.
+    """
+    loading = feature_loading(name, device, weights, init, seed)
+    module, _, attribute = FEATURES[name].build.partition(":")
+    return cast(FeatureProbe, getattr(importlib.import_module(module), attribute)(loading))
+
+
+def _any_of(name: str, sources: Sequence[Source], given: Mapping[str, Path] | None) -> Path:
+    """Return weights from any of the sources: on this machine, else fetched. Raises the first source's error."""
+    refusals: list[BadWeights | MissingWeights] = []
+    for find in (locate, fetch):
+        for source in sources:
+            try:
+                if found := find(name, source, given):
+                    return found
+            except (BadWeights, MissingWeights) as error:
+                refusals.append(error)
+        if refusals:
+            break
+    raise refusals[0]

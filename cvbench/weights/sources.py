@@ -26,8 +26,9 @@ class Source:
     """Where weights come from: a hub repository or a pinned URL.
 
     `files` are paths in the repository, the weights first; `sha256` is of that first file, in full or as the
-    leading digits its publisher gives. `page` is where a person gets what no program can fetch, `unpublished` says
-    why nobody gets them; who has such weights passes them by NAME=PATH all the same.
+    leading digits its publisher gives, `git_blob` its id in git where that is all there is. `page` is where a person
+    gets what no program can fetch, `unpublished` says why nobody gets them; who has such weights passes them by
+    NAME=PATH all the same.
     """
 
     files: tuple[str, ...]
@@ -35,6 +36,7 @@ class Source:
     revision: str = "main"
     url: str = ""
     sha256: str = ""
+    git_blob: str = ""
     gated: bool = False
     page: str = ""
     unpublished: str = ""
@@ -50,6 +52,12 @@ class Source:
     def file(self) -> str:
         """The weights' own file name."""
         return Path(self.files[0]).name
+
+    @property
+    def hash(self) -> str:
+        """What its content is known by, for messages."""
+        found = [f"SHA-256 {self.sha256}"] if self.sha256 else [f"git blob {self.git_blob}"] if self.git_blob else []
+        return "".join(f" ({text})" for text in found)
 
     @property
     def suffix(self) -> str:
@@ -112,7 +120,7 @@ def missing_text(name: str, source: Source, reason: str) -> str:
     gate = " The repository is gated: accept its licence there and log in first." if source.gated else ""
     return (
         f"weights of {name} are not on this machine ({reason}). "
-        f"File: {source.files[0]}. Source: {source.origin}.{gate} "
+        f"File: {source.files[0]}{source.hash}. Source: {source.origin}.{gate} "
         f"On a machine with network: {elsewhere}. Then {put}"
     )
 
@@ -187,16 +195,18 @@ def _download(name: str, source: Source, progress: Progress | None) -> Path:
         raise MissingWeights(missing_text(name, source, "no address to fetch it from"))
     with urllib.request.urlopen(source.url, timeout=60) as reply, atomic(target) as file:  # noqa: S310 (https only, above)
         total = int(reply.headers.get("Content-Length") or 0)
-        sha, done = hashlib.sha256(), 0
+        sha, blob, done = hashlib.sha256(), _blob_hash(total), 0
         while block := reply.read(1 << 20):
             file.write(block)
             sha.update(block)
+            blob.update(block)
             done += len(block)
             if progress:
                 progress(done, total)
         if total and done != total:
             raise OSError(f"the connection closed after {done} of {total} bytes")
         _compare(sha.hexdigest(), source, source.url)
+        _compare_blob(blob.hexdigest(), source, source.url)
     return target
 
 
@@ -214,19 +224,36 @@ def file_digest(path: Path) -> str:
     return found
 
 
+def git_blob(path: Path) -> str:
+    """Id that git gives a file's content."""
+    blob = _blob_hash(path.stat().st_size)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            blob.update(block)
+    return blob.hexdigest()
+
+
+def _blob_hash(size: int) -> "hashlib._Hash":
+    return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+
+
 def path_digest(path: Path) -> str:
     """SHA-256 that stands for a weights file or for a folder of them."""
     if path.is_file():
         return file_digest(path)
-    files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix in (*FORMATS, ".json"))
+    files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix in (*FORMATS, ".tar", ".json"))
     return digest([[p.relative_to(path).as_posix(), file_digest(p)] for p in files])
 
 
 def _checked(path: Path, source: Source, name: str) -> Path:
     """Compare the hash of a file that has the published name, or the model's; files of other names are the user's."""
     file = path if path.is_file() else path / source.file
-    if source.sha256 and file.is_file() and file.name in (source.file, f"{name}{source.suffix}"):
+    if not (file.is_file() and file.name in (source.file, f"{name}{source.suffix}")):
+        return path
+    if source.sha256:
         _compare(file_digest(file), source, str(file))
+    if source.git_blob:
+        _compare_blob(git_blob(file), source, str(file))
     return path
 
 
@@ -234,5 +261,13 @@ def _compare(found: str, source: Source, where: str) -> None:
     if source.sha256 and not found.startswith(source.sha256):
         raise BadWeights(
             f"{where} is not the published file: SHA-256 {found}, expected {source.sha256}; "
+            f"delete it and fetch it again from {source.origin}"
+        )
+
+
+def _compare_blob(found: str, source: Source, where: str) -> None:
+    if source.git_blob and found != source.git_blob:
+        raise BadWeights(
+            f"{where} is not the published file: git blob {found}, expected {source.git_blob}; "
             f"delete it and fetch it again from {source.origin}"
         )

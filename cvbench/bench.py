@@ -7,7 +7,7 @@ import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,10 +17,18 @@ from cvbench.config import load_config
 from cvbench.contenders import Contender, Custom, Init, Listed, Setting, facts_of, networks_of
 from cvbench.data import DATASETS, Dataset, Item, open_dataset
 from cvbench.data.frames import prepare
-from cvbench.errors import CvbenchError, UsageError
+from cvbench.errors import CvbenchError, UnsuitableInput, UsageError
 from cvbench.metrics import resolve as resolve_metrics
 from cvbench.prefetch import prefetch
-from cvbench.probes import PROBES, PairProbe, load_probe
+from cvbench.probes import (
+    FEATURES,
+    PROBES,
+    FeatureProbe,
+    PairProbe,
+    feature_loading,
+    load_feature_probe,
+    load_probe,
+)
 from cvbench.protocols import EvalProtocol
 from cvbench.protocols import protocol as named_protocol
 from cvbench.reconstruct import DTYPES, describe, measure, reconstruct, to_videos
@@ -29,6 +37,7 @@ from cvbench.store import RowStore, prepared_key, row_key, write_record
 from cvbench.tensors import VideoVAE
 from cvbench.types import Pixels
 
+P = TypeVar("P")
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, steps done, and steps in all."""
 
@@ -143,22 +152,43 @@ class Probes:
         self.metrics = [name for name in metric_names if name != "bpp"]
         self.names = list(dict.fromkeys(metrics.METRICS[name].probe for name in self.metrics))
         self.device, self.weights = device, weights
-        self.loaded: dict[str, PairProbe] = {}
+        self.pairs: dict[str, PairProbe] = {}
+        self.features: dict[str, FeatureProbe] = {}
         self.reasons: dict[str, str] = {}
+        self.versions = {name: self._version(name) for name in self.names}
 
-    def version(self, name: str) -> str:
-        """Return the version of a probe, known without loading it."""
-        return PROBES[name].version
+    def _version(self, name: str) -> str:
+        """Return a probe's version without building it; that of a feature probe holds its weights' hash."""
+        if name in PROBES:
+            return PROBES[name].version
+        try:
+            return feature_loading(name, self.device, self.weights).version
+        except CvbenchError as error:
+            self.reasons[name] = describe(error)
+            return ""
 
-    def get(self, names: Sequence[str]) -> dict[str, PairProbe]:
-        """Return those of `names` that can be loaded here."""
+    def column(self, name: str) -> str:
+        """Return the name under which a probe's rows are stored."""
+        return f"{name}@{self.versions[name]}"
+
+    def pair_probes(self, names: Sequence[str]) -> dict[str, PairProbe]:
+        """Return those of `names` that compare frames and can be loaded here."""
+        return self._loaded(names, self.pairs, lambda name: load_probe(name, self.device, self.weights), PROBES)
+
+    def feature_probes(self, names: Sequence[str]) -> dict[str, FeatureProbe]:
+        """Return those of `names` that describe videos and can be loaded here."""
+        return self._loaded(names, self.features, lambda n: load_feature_probe(n, self.device, self.weights), FEATURES)
+
+    def _loaded(
+        self, names: Sequence[str], held: dict[str, P], load: Callable[[str], P], registry: Mapping[str, object]
+    ) -> dict[str, P]:
         for name in names:
-            if name not in self.loaded and name not in self.reasons:
+            if name in registry and name not in held and name not in self.reasons:
                 try:
-                    self.loaded[name] = load_probe(name, self.device, self.weights)
+                    held[name] = load(name)
                 except CvbenchError as error:
                     self.reasons[name] = describe(error)
-        return {name: self.loaded[name] for name in names if name in self.loaded}
+        return {name: held[name] for name in names if name in held}
 
 
 class Session:
@@ -221,14 +251,13 @@ class Session:
                 continue
             rows = self._rows(contender, clip)
             lacking = [
-                name for name in self.probes.names if self._column(name) not in rows and name not in self.probes.reasons
+                name
+                for name in self.probes.names
+                if self.probes.column(name) not in rows and name not in self.probes.reasons
             ]
             if lacking or "bits" not in rows:
                 result[contender.name] = lacking
         return result
-
-    def _column(self, probe: str) -> str:
-        return f"{probe}@{self.probes.version(probe)}"
 
     def _rows(self, contender: Contender, clip: Clip) -> dict[str, np.ndarray]:
         if contender.key is None:
@@ -321,14 +350,28 @@ class Session:
     ) -> None:
         needed = [name for name in self.probes.names if any(name in missing[model] for model in made)]
         videos = {model: recon for model, (recon, _) in made.items()}
-        rows, unsuited = measure(videos, target, self.probes.get(needed), missing)
-        refusals = {self._column(name): np.array(reason) for name, reason in unsuited.items()}
+        rows, unsuited = measure(videos, target, self.probes.pair_probes(needed), missing)
+        for name, probe in self.probes.feature_probes(needed).items():
+            try:
+                self._target_rows(clip, name, probe, target)
+                for model in made:
+                    if name in missing[model]:
+                        rows[model][name] = probe.rows(videos[model])
+            except UnsuitableInput as error:
+                unsuited[name] = str(error)
+        refusals = {self.probes.column(name): np.array(reason) for name, reason in unsuited.items()}
         for contender in self.contenders:
             if contender.name in made:
                 bits = made[contender.name][1]
-                found = {**refusals, **{self._column(name): row for name, row in rows[contender.name].items()}}
+                found = {self.probes.column(name): row for name, row in rows[contender.name].items()}
                 found["bits"] = np.array([] if bits is None else [bits], np.float64)
-                self._keep(contender, clip, found)
+                self._keep(contender, clip, {**refusals, **found})
+
+    def _target_rows(self, clip: Clip, name: str, probe: FeatureProbe, target: torch.Tensor) -> None:
+        """Measure the target where that is not done: its rows serve all models and later runs."""
+        key = row_key(clip.sha256, "target", {})
+        if self.probes.column(name) not in self.store.rows(key):
+            self.store.add(key, {self.probes.column(name): probe.rows(target)})
 
     def _record(self, contender: Contender) -> RunRecord:
         """Assemble the record of one contender from the stored rows."""
@@ -341,27 +384,28 @@ class Session:
             self.dataset.name, digest([[s.id, s.sha256] for s in samples]), len(samples), self.dataset.note
         )
         failures = [f for _, f in sorted(self.unread + self.failed[contender.name], key=lambda pair: pair[0])]
-        lost = f"none of {len(self.dataset.items)} samples of {self.dataset.name} gave a number"
+        first = f": {failures[0].error}" if failures else ""
+        lost = f"none of {len(self.dataset.items)} samples of {self.dataset.name} gave a number{first}"
         return RunRecord(
             model=contender.facts,
             data=data,
             protocol=self.protocol.as_dict(),
-            probes={name: self.probes.version(name) for name in self.probes.names},
-            scores=self._scores(samples, data),
+            probes={name: version for name, version in self.probes.versions.items() if version},
+            scores=self._scores(samples, stored, data),
             samples=samples,
             failures=failures,
             unavailable=self._missing_metrics([rows for _, rows in stored]),
             error=None if samples else lost,
-            speed=self._speed(contender) if self.request.speed and samples else None,
+            speed=self._speed(contender) if self._is_timed(contender) and samples else None,
             environment=environment(self.probes.device),
             created=now(),
         )
 
     def _sample(self, contender: Contender, clip: Clip, stored: dict[str, np.ndarray]) -> SampleRecord:
         rows = {
-            name: stored[self._column(name)].tolist()
+            name: stored[self.probes.column(name)].tolist()
             for name in self.probes.names
-            if self._column(name) in stored and _is_measured(stored[self._column(name)])
+            if name in PROBES and self.probes.column(name) in stored and _is_measured(stored[self.probes.column(name)])
         }
         frames, height, width = clip.shape
         bits = stored["bits"]
@@ -370,23 +414,37 @@ class Session:
             rows["bpp"] = [bpp]
         return SampleRecord(clip.item.id, frames, height, width, clip.sha256, clip.facts, rows)
 
-    def _scores(self, samples: list[SampleRecord], data: DataFacts) -> dict[str, Score]:
+    def _scores(
+        self, samples: list[SampleRecord], stored: list[tuple[Clip, dict[str, np.ndarray]]], data: DataFacts
+    ) -> dict[str, Score]:
         scores = {}
         for name in [*self.probes.metrics, "bpp"]:
-            probe = metrics.METRICS[name].probe
-            rows = [np.asarray(s.rows[probe]) for s in samples if probe in s.rows]
-            version = self.probes.version(probe) if name != "bpp" else "1"
-            if rows:
-                text = metrics.signature(name, data.name, data.manifest, self.protocol, version)
+            metric = metrics.METRICS[name]
+            version = self.probes.versions[metric.probe] if name != "bpp" else "1"
+            text = metrics.signature(name, data.name, data.manifest, self.protocol, version)
+            if metric.distance:
+                rows, targets = self._feature_rows(metric.probe, stored)
+                if sum(map(len, rows)) > 1:
+                    scores[name] = metrics.set_score(name, rows, targets, text)
+            elif rows := [np.asarray(s.rows[metric.probe]) for s in samples if metric.probe in s.rows]:
                 scores[name] = metrics.score(name, rows, self.protocol, text)
         return scores
+
+    def _feature_rows(
+        self, probe: str, stored: list[tuple[Clip, dict[str, np.ndarray]]]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return the feature rows of the reconstructions and of their targets, sample by sample."""
+        column = self.probes.column(probe)
+        found = [(rows[column], clip) for clip, rows in stored if column in rows and _is_measured(rows[column])]
+        targets = [self.store.rows(row_key(clip.sha256, "target", {}))[column] for _, clip in found]
+        return [rows for rows, _ in found], targets
 
     def _missing_metrics(self, stored: list[dict[str, np.ndarray]]) -> dict[str, str]:
         """Return for each metric that lacks samples the reason."""
         missing = {}
         for name in self.probes.metrics:
             probe = metrics.METRICS[name].probe
-            rows = [row.get(self._column(probe)) for row in stored]
+            rows = [row.get(self.probes.column(probe)) for row in stored]
             lacking = [row for row in rows if row is None or not _is_measured(row)]
             if lacking:
                 reasons = {str(row) for row in lacking if row is not None} or {
@@ -395,6 +453,9 @@ class Session:
                 share = "" if len(lacking) == len(rows) else f"{len(lacking)} of {len(rows)} samples: "
                 missing[name] = share + "; ".join(sorted(reasons))
         return missing
+
+    def _is_timed(self, contender: Contender) -> bool:
+        return self.request.speed and contender.facts.role != "reference"
 
     def _speed(self, contender: Contender) -> dict[str, Any] | None:
         """Time the contender on the first clip (an image when there is no clip); remembered for this machine."""

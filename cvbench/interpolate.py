@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -22,10 +23,10 @@ from PIL import Image
 from cvbench import models
 from cvbench.bench import Progress, pick_device, silent
 from cvbench.data.files import refuse, refusing
-from cvbench.data.folder import in_order, is_media, is_numbered, natural, relative, walk
+from cvbench.data.folder import IMAGES, in_order, is_media, is_numbered, natural, relative, walk
 from cvbench.data.images import Picture, is_animated, open_image, read_animation, read_image
 from cvbench.data.video import PROMISES, check_end, describe, opened, to_rgb, turned
-from cvbench.errors import BadWeights, UnsuitableInput, UsageError
+from cvbench.errors import BadWeights, UnreadableSample, UnsuitableInput, UsageError
 from cvbench.models.entry import Loading
 from cvbench.models.interp import Between, Frames, Interpolator
 from cvbench.models.interp_entries import FACTOR, at_factor
@@ -127,13 +128,25 @@ def check_targets(clips: Iterable[Clip], source: Path, out: Path) -> None:
         what = "the folder of the clips themselves" if out.is_dir() else "a file"
         raise UsageError(f"--out {out} is {what}; name another folder")
     owners: dict[Path, str] = {}
-    for clip in clips:
+    for clip in filter(_moves, clips):
         target = clip.target(out)
         if target.resolve() in (clip.paths[0].resolve(), clip.paths[0].parent.resolve()):
             raise UsageError(f"{clip.name} would be replaced by its own interpolation; name another folder than {out}")
         if target in owners:
             raise UsageError(f"{owners[target]} and {clip.name} would both become {target.name}; rename one")
         owners[target] = clip.name
+
+
+def _moves(clip: Clip) -> bool:
+    """Tell what may be a clip from a still picture, such as the poster beside a film, which gets no result."""
+    path = clip.paths[0]
+    if clip.numbered or path.suffix.lower() not in IMAGES:
+        return True
+    try:
+        with refusing(path), open_image(path) or nullcontext() as image:
+            return image is not None and is_animated(image)
+    except UnreadableSample:  # which the reader will say again
+        return False
 
 
 class Engine:
@@ -197,9 +210,9 @@ def interpolate_clip(
         if done := manifest.find(key, target):
             before, after = done["frames"]
             return Interpolated(clip.name, target, (before, after), done["fps"], reused=True)
-        _ = engine.model
+        footage = open_clip(clip)
         manifest.begin(target)
-        result = _make(clip, target, engine, progress)
+        result = _make(clip, target, engine, footage, progress)
         facts = {"key": key, "source": clip.name, **engine.key, "frames": list(result.frames), "fps": result.fps}
         manifest.end(target, facts)
     except BadWeights:
@@ -209,14 +222,15 @@ def interpolate_clip(
     return result
 
 
-def _make(clip: Clip, target: Path, engine: Engine, progress: Progress) -> Interpolated:
-    footage = open_clip(clip)
-    rate = _faster(footage.rate, engine.factor) if not clip.numbered else None
+def _make(clip: Clip, target: Path, engine: Engine, footage: "Footage", progress: Progress) -> Interpolated:
     pictures = interpolate_frames(_watched(footage, progress), engine.model, engine.device)
-    after = write_video(target, pictures, rate) if rate else write_folder(target, pictures)
-    return Interpolated(
-        clip.name, target, (1 + (after - 1) // engine.factor, after), round(float(rate), 4) if rate else None
-    )
+    if clip.numbered:
+        rate, after = None, write_folder(target, pictures)
+    else:
+        rate = _faster(footage.rate, engine.factor)
+        after = write_video(target, pictures, rate)
+    before = 1 + (after - 1) // engine.factor
+    return Interpolated(clip.name, target, (before, after), None if rate is None else round(float(rate), 4))
 
 
 def _faster(rate: Fraction | None, factor: int) -> Fraction:
@@ -318,7 +332,8 @@ def write_video(target: Path, pictures: Iterator[Picture], rate: Fraction) -> in
         stream.pix_fmt, stream.time_base = "bgr0", 1 / rate
         count = 0
         for count, picture in enumerate(pictures, start=1):
-            stream.height, stream.width = picture.shape[:2]
+            if count == 1:
+                stream.height, stream.width = picture.shape[:2]
             frame = av.VideoFrame.from_ndarray(picture, "rgb24").reformat(format="bgr0")
             frame.pts, frame.time_base = count - 1, stream.time_base
             container.mux(stream.encode(frame))

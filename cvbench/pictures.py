@@ -99,13 +99,14 @@ def choose(records: Sequence[RunRecord], n: int) -> dict[str, tuple[str, ...]]:
 
     First the worst, median and best by mean rank over the models, then each model's own worst, median and best, then
     samples spread evenly between. All models are kept on all of them while that makes at most SERIES series; beyond,
-    on those chosen for one model alone, that model only. Models that score all samples alike (the identity) have no
-    say. Raises UsageError when the records are of several data sets.
+    on those chosen for one model alone, that model only. References (the identity) are not pictured beside others, and
+    models that score all samples alike have no say. Raises UsageError when the records are of several data sets.
     """
     if len({r.data.name for r in records}) > 1:
         raise UsageError("pictures are chosen for one data set at a time; pass the records of one")
     metric = quality_metric(records)
-    usable = [r for r in records if r.samples and not r.error]
+    scored = [r for r in records if r.samples and not r.error]
+    usable = [r for r in scored if r.model.role != "reference"] or scored
     if metric is None or not usable or n < 1:
         return {}
     orders = {r.model.name: worst_first(r, metric) for r in usable if len(set(sample_scores(r, metric).values())) > 1}

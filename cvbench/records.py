@@ -20,13 +20,17 @@ def digest(value: object) -> str:
 
 @dataclass(frozen=True)
 class Score:
-    """A reduced number with its 95 % interval over `n` samples; two scores may share a column when their signatures agree."""
+    """A reduced number with its 95 % interval over `n` rows; two scores may share a column when their signatures agree.
+
+    `note` is what a reader must know beside the number, such as a set too small for its metric.
+    """
 
     value: float
     low: float | None
     high: float | None
     n: int
     signature: str
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64, Int, Shaped, UInt8
-from scipy.special import nctdtrinc, stdtrit
 
 from cvbench.errors import UnsuitableInput
 
@@ -51,6 +50,8 @@ def bootstrap_mean(
     Raises UnsuitableInput for no values, NaN or infinity, or groups of another length.
     Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993), 12.5; ratio form for clusters of unequal size.
     """
+    from scipy.special import stdtrit  # half a second, which no table needs
+
     clusters = _clusters(values, groups, seed)
     mean, error = _ratio(clusters)
     count = len(clusters.sums)
@@ -111,6 +112,8 @@ def detectable_difference(
 
     None for a single clip. Source: noncentral t; Cohen, Statistical Power Analysis (1988), chapter 2.
     """
+    from scipy.special import nctdtrinc, stdtrit  # half a second, which no table needs
+
     clusters = _clusters(differences, groups, seed=0)
     freedom = len(clusters.sums) - 1
     if freedom < 1:
@@ -130,6 +133,8 @@ def jackknife(value: float, replicas: Sequence[float], level: float = 0.95) -> t
 
     Its variance is on average not too small. Source: Efron & Stein, Ann. Statist. 9:586 (1981).
     """
+    from scipy.special import stdtrit  # half a second, which no table needs
+
     freedom = len(replicas) - 1
     half = float(stdtrit(freedom, (1 + level) / 2) * np.sqrt(freedom * np.var(replicas)))
     return value - half, value + half

@@ -1,5 +1,6 @@
 """Reading and resizing. Every file is made here, of flat or numbered frames whose values follow from arithmetic."""
 
+import re
 import struct
 import sys
 import zlib
@@ -16,6 +17,7 @@ from PIL import Image, ImageOps
 from torchvision.transforms import functional as vision
 
 from cvbench.data import crosscheck, video
+from cvbench.data.files import refusing
 from cvbench.data.frames import frame_indices, prepare, read_file, read_image, read_numbered, read_video
 from cvbench.errors import Unavailable, UnreadableSample, UsageError
 from cvbench.types import Pixels, Sample, Sampling
@@ -32,12 +34,15 @@ def encode(
     times: Sequence[int] | None = None,
     tags: dict[str, int] | None = None,
     container: dict[str, str] | None = None,
+    options: dict[str, str] | None = None,
 ) -> Path:
     """Write frames without loss where the codec can; `times` are time stamps in frames of `rate`."""
     frames = list(frames)
-    options = {"libx264": {"qp": "0", "bf": "0", "g": "250"}, "libvpx-vp9": {"lossless": "1", "cpu-used": "8"}}
-    with av.open(str(path), "w", container_options=container or {}) as out:
-        stream = out.add_stream(codec, rate=rate, options=options.get(codec, {}))
+    lossless = {"libx264": {"qp": "0", "bf": "0", "g": "250"}, "libvpx-vp9": {"lossless": "1", "cpu-used": "8"}}
+    with av.open(
+        str(path), "w", format="mp4" if path.suffix == ".heic" else None, container_options=container or {}
+    ) as out:
+        stream = out.add_stream(codec, rate=rate, options=options or lossless.get(codec, {}))
         stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, frames[0].format.name
         for name, value in (tags or {}).items():
             setattr(stream.codec_context, name, value)
@@ -285,6 +290,14 @@ def test_a_pq_clip_is_taken_as_it_is_and_recorded(tmp_path: Path) -> None:
     assert np.abs(sample.pixels - (500 - 64) / 876 * 255).max() <= 0.51
 
 
+def test_interlaced_frames_are_left_woven_and_recorded(tmp_path: Path) -> None:
+    woven = textured(2)
+    file = encode(tmp_path / "field.mp4", woven, options={"x264-params": "interlaced=1:qp=0"})
+    sample = read_file(file, ALL)
+    assert sample.facts["interlaced"] is True
+    assert np.array_equal(sample.pixels[:, 1].transpose(1, 2, 0), woven[1].reformat(format="rgb24").to_ndarray())
+
+
 def test_a_matrix_that_swscale_does_not_know_is_refused(tmp_path: Path) -> None:
     file = encode(tmp_path / "ycgco.mkv", [flat((125, 95, 175))], "ffv1", tags={"colorspace": 8})
     assert "colour matrix 8" in refusal(file)
@@ -313,7 +326,7 @@ def test_raw_yuv_takes_size_and_rate_from_its_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("marked", [1, 2])
 def test_the_best_video_stream_is_read_not_the_first(tmp_path: Path, marked: int) -> None:
-    """Best is the one marked as default; of two marked ones that of the higher bit rate: here the large, textured one."""
+    """Best is the one marked as default; of two such that of the higher bit rate: here the large one."""
     frames = textured(5)
     with av.open(str(tmp_path / "two.mp4"), "w") as out:
         small, large = (out.add_stream("libx264", rate=25, options={"qp": "0", "bf": "0"}) for _ in range(2))
@@ -350,6 +363,12 @@ def test_a_cover_picture_is_no_clip(tmp_path: Path) -> None:
         out.mux(cover.encode(flat((90, 128, 128), "yuvj420p")))
         out.mux(cover.encode())
     assert "no video stream in it, only picture" in refusal(tmp_path / "song.mp4")
+
+
+def test_a_heif_picture_is_not_taken_for_a_clip(tmp_path: Path) -> None:
+    file = encode(tmp_path / "photo.heic", numbered(1))
+    file.write_bytes(file.read_bytes().replace(b"ftypisom", b"ftypheic", 1))
+    assert "HEIF" in refusal(file)
 
 
 def test_a_clip_whose_size_changes_is_refused(tmp_path: Path) -> None:
@@ -404,6 +423,18 @@ def test_a_cut_matroska_file_is_noticed_when_its_end_is_reached(tmp_path: Path, 
     assert "1.20 s that its header promises" in refusal(file)
 
 
+def test_a_stream_that_breaks_off_says_after_how_many_frames(tmp_path: Path) -> None:
+    file = encode(tmp_path / "cut.flv", [f.reformat(format="yuv420p") for f in textured(30)])
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert re.search(r"decoding breaks off after 1\d frames", refusal(file))
+    assert read_file(file, Sampling(3, 1)).pixels.shape[1] == 3
+
+
+def test_a_shortage_of_memory_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    with pytest.raises(MemoryError), refusing(tmp_path / "good.mp4"):
+        raise MemoryError
+
+
 def test_damage_that_the_decoder_reports_is_refused(tmp_path: Path) -> None:
     file = encode(tmp_path / "bad.mp4", textured(30))
     data, rng = bytearray(file.read_bytes()), np.random.default_rng(1)
@@ -442,6 +473,15 @@ def test_decord_is_refused_on_ten_bits(tmp_path: Path, decord: object) -> None:
     frames = [f.reformat(format="yuv420p10le") for f in textured(4)]
     with pytest.raises(UnreadableSample, match="decord"):
         read_video(encode(tmp_path / "deep.mp4", frames), PROTOCOL, "decord")
+
+
+def test_decord_is_refused_where_it_cannot_follow(tmp_path: Path, decord: object) -> None:
+    (tmp_path / "raw_64x48_30.yuv").write_bytes(bytes(64 * 72))
+    with pytest.raises(UnreadableSample, match="decord cannot open it; read it with reader=pyav"):
+        read_video(tmp_path / "raw_64x48_30.yuv", PROTOCOL, "decord")
+    turned = turn(encode(tmp_path / "turned.mp4", numbered(2)), 0, 1, -1, 0)
+    with pytest.raises(UnreadableSample, match=r"shape \(64, 48, 4\), PyAV \(64, 48, 3\)"):  # a fault of decord's
+        read_video(turned, PROTOCOL, "decord")
 
 
 def test_decord_is_not_let_near_transport_streams(tmp_path: Path, decord: object) -> None:

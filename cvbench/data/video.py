@@ -42,7 +42,9 @@ PROMISES = {"mp4": 1.5, "matroska": 1.5, "avi": 4.5}
 """Containers whose headers state how long a stream is (of others FFmpeg guesses it from the bit rate), and by how many
 frames the pictures may fall short of that; AVI counts frames that encoders dropped at the end."""
 STRANGE = ("image2", "tty", "concat", "hls")
-"""Demuxers that make a film of text, of lists of other files, or of pictures that Pillow refused."""
+"""Demuxers that make a clip of text, of lists of other files, or of pictures that Pillow refused."""
+
+HEIF = ("heic", "heix", "heim", "heis", "mif1", "avif")
 
 
 @dataclass
@@ -140,6 +142,8 @@ def opened(path: Path, pictures: bool = False) -> Iterator[tuple[av.container.In
         kind = container.format.name
         if kind in STRANGE or (kind.endswith("_pipe") and not pictures):
             refuse(path, "is no picture that Pillow knows and no clip; replace or remove the file")
+        if container.metadata.get("major_brand") in HEIF and not pictures:
+            refuse(path, "is a HEIF picture, of which FFmpeg gives single tiles; convert it to PNG")
         stream = best_stream(path, container)
         check_index(path, container, stream)
         yield container, stream

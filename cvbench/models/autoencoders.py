@@ -82,8 +82,9 @@ class Autoencoder:
     `layout`: networks are given frames, stills or clips (see Pixels). Pixels in [0, 1] become (x - mean) / std.
     `least_side` is the smallest height and width coded without error; `sides` the heights and widths, where not
     every multiple will do, and `refusal` what else would happen. `tiled`: its tiles are part of the published method
-    and always on. `singly`: the class takes no batches. `codes` is the size of the codebook, `probed_as` what to change
-    in a config that the meta device cannot take, for latents of the same shape.
+    and always on. `singly`: the class takes no batches. `together`: it decodes the frames of a clip together. `codes`
+    is the size of the codebook, `probed_as` what to change in a config that the meta device cannot take, so that
+    latents keep their shape.
     """
 
     layout: Literal["frames", "stills", "clips"] = "clips"
@@ -97,6 +98,7 @@ class Autoencoder:
     refusal: str = ""
     tiled: bool = False
     singly: bool = False
+    together: bool = False
     codes: Callable[[Config], int | None] = no_codebook
     probed_as: Callable[[Config], Config] = unchanged
 
@@ -251,19 +253,19 @@ AUTOENCODERS: dict[str, Autoencoder] = {
     "AutoencoderKLHunyuanImage": Autoencoder("frames"),
     "AutoencoderKLHunyuanImageRefiner": Autoencoder("stills"),
     "AutoencoderKLHunyuanVideo": Autoencoder(rule=steps_by("temporal_compression_ratio")),
-    "AutoencoderKLHunyuanVideo15": Autoencoder(rule=steps_by("temporal_compression_ratio")),
+    "AutoencoderKLHunyuanVideo15": Autoencoder(rule=steps_by("temporal_compression_ratio"), singly=True),
     "AutoencoderKLKVAE": Autoencoder("frames"),
     "AutoencoderKLKVAEVideo": Autoencoder(rule=steps_by("temporal_compress_times"), encode=mode_encode),
-    "AutoencoderKLLTX2Video": Autoencoder(rule=ltx_rule, decode=ltx_decode),
+    "AutoencoderKLLTX2Video": Autoencoder(rule=ltx_rule, decode=ltx_decode, least_side=64),
     "AutoencoderKLLTXVideo": Autoencoder(rule=ltx_rule, decode=ltx_decode),
     "AutoencoderKLMagvit": Autoencoder(rule=steps_of(4)),
     "AutoencoderKLMiniMaxH3": Autoencoder(
-        rule=minimax_rule, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), tiled=True
+        rule=minimax_rule, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), least_side=32, tiled=True
     ),
     "AutoencoderKLMochi": Autoencoder(rule=mochi_rule),
     "AutoencoderKLQwenImage": Autoencoder(rule=steps_of(4)),
     "AutoencoderKLQwenImage21": Autoencoder("stills", encode=rgba_encode, decode=rgba_decode),
-    "AutoencoderKLTemporalDecoder": Autoencoder("frames", decode=svd_decode),
+    "AutoencoderKLTemporalDecoder": Autoencoder("frames", decode=svd_decode, together=True),
     "AutoencoderKLWan": Autoencoder(rule=steps_of(4)),
     "AutoencoderRAE": Autoencoder("frames", mean=(0.0,), std=(1.0,), sides=rae_sides, refusal=RESIZED),
     "AutoencoderTiny": Autoencoder("frames"),

@@ -76,6 +76,7 @@ PROBES: dict[str, ProbeEntry] = {
     "psnr": ProbeEntry("cvbench.probes.pixel:Psnr", "1"),
     "ssim": ProbeEntry("cvbench.probes.pixel:Ssim", "1"),
     "ms-ssim": ProbeEntry("cvbench.probes.pixel:MsSsim", "1"),
+    "flicker": ProbeEntry("cvbench.probes.temporal:Flicker", "1"),
     "lpips-vgg": ProbeEntry("cvbench.probes.perceptual:lpips_vgg", "vgg-v0.1-1", source=_VGG),
     "lpips-alex": ProbeEntry("cvbench.probes.perceptual:lpips_alex", "alex-v0.1-1", source=_ALEX),
 }

@@ -27,6 +27,7 @@ LOOKALIKES = {
     b"<html": WEB_PAGE,
 }
 """How files begin that downloads leave behind in place of weights."""
+PREAMBLES = ("Weights only load failed", "Please file an issue")  # of torch's messages
 
 
 def files_of_weights(folder: Path) -> list[Path]:
@@ -119,23 +120,32 @@ def check_whole(path: Path) -> None:
                 return
         except SafetensorError as error:
             raise BadWeights(_damaged(str(path), error)) from error
-    with path.open("rb") as file:
-        zipped = file.read(4) == b"PK\3\4"
-    if zipped and not zipfile.is_zipfile(path):
-        raise BadWeights(_damaged(str(path), EOFError("its end is missing")))
+    if _begins(path, b"PK\3\4"):
+        _opened_zip(path).close()
 
 
 def _read_zip(path: Path, allowed: Sequence[type]) -> Any:
     """Read the one file of weights in an archive; RIFE's hold Python files beside it, which stay where they are."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            member = _member(archive, path)
+    with _opened_zip(path) as archive:
+        member = _member(archive, path)
+        try:
             content = archive.read(member)
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise BadWeights(_damaged(str(path), error)) from error
+        except (zipfile.BadZipFile, OSError, EOFError) as error:
+            raise BadWeights(_damaged(str(path), error)) from error
     if member.endswith(".safetensors"):
         return _read_safetensors(content, f"{path}/{member}")
     return _read_pickle(io.BytesIO(content), f"{path}/{member}", allowed)
+
+
+def _opened_zip(path: Path) -> zipfile.ZipFile:
+    try:
+        archive = zipfile.ZipFile(path)
+        if min((member.header_offset for member in archive.infolist()), default=0) == 0:
+            return archive
+        archive.close()  # the list is that of a file inside, a torch file being a zip itself
+        raise zipfile.BadZipFile("its end is missing")
+    except (zipfile.BadZipFile, OSError) as error:
+        raise BadWeights(_damaged(str(path), error)) from error
 
 
 def _member(archive: zipfile.ZipFile, path: Path) -> str:
@@ -164,14 +174,22 @@ def _read_pickle(file: Path | io.BytesIO, where: str, allowed: Sequence[type]) -
             warnings.simplefilter("ignore")  # about pickle protocols: what cannot be read is an error here
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds for damaged files
-        raise BadWeights(_why_unreadable(where, error)) from error
+        raise BadWeights(_why_unreadable(where, error, pickled=_begins(file, b"\x80"))) from error
 
 
-def _why_unreadable(where: str, error: Exception) -> str:
-    if culprit := re.search(r"GLOBAL (\S+)", str(error)):
+def _begins(file: Path | io.BytesIO, mark: bytes) -> bool:
+    if isinstance(file, io.BytesIO):
+        return file.getvalue().startswith(mark)
+    with file.open("rb") as opened:
+        return opened.read(len(mark)) == mark
+
+
+def _why_unreadable(where: str, error: Exception, pickled: bool) -> str:
+    wants = re.search(r"GLOBAL (\S+)", str(error))
+    if wants or (pickled and "Unsupported operand" in str(error)):
         return (
-            f"{where} is refused: it asks for {culprit[1]}, and making anything but tensors would run code from the "
-            "file. Save its state dict as .safetensors on a machine you can lose"
+            f"{where} is refused: it asks for {wants[1] if wants else 'more than tensors'}, and making that could run "
+            "code from the file. Save its state dict as .safetensors on a machine you can lose"
         )
     if "TorchScript" in str(error):
         return f"{where} is a TorchScript program, not a state dict"
@@ -184,7 +202,7 @@ def _damaged(where: str, error: Exception) -> str:
 
 def brief(error: Exception) -> str:
     """Return an error's kind and its first line that says something."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "Weights only load" not in line]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(PREAMBLES)]
     return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
 
 

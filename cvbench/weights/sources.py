@@ -56,8 +56,8 @@ class Source:
     @property
     def hash(self) -> str:
         """What its content is known by, for messages."""
-        found = [f"SHA-256 {self.sha256}"] if self.sha256 else [f"git blob {self.git_blob}"] if self.git_blob else []
-        return "".join(f" ({text})" for text in found)
+        known = {"SHA-256": self.sha256, "git blob": self.git_blob}
+        return "".join(f" ({kind} {value})" for kind, value in known.items() if value)
 
     @property
     def suffix(self) -> str:

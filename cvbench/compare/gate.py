@@ -1,0 +1,182 @@
+"""The regression gate: a run against a stored baseline, and what of it got worse."""
+
+import heapq
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from cvbench.compare.finding import CheckResult, Finding, Moved, Verdict, finding_of
+from cvbench.compare.paired import RESAMPLES, Comparison, MetricDifference, Unpaired, compare, told
+from cvbench.compare.runs import match, title
+from cvbench.compare.speed import speed_findings
+from cvbench.errors import UnknownName, UsageError
+from cvbench.metrics import METRICS
+from cvbench.records import RunRecord
+from cvbench.statistics import EXACT, holm, paired_permutation
+
+ALPHA = 0.01  # two-sided and over all tests of a check: noise of any size raises a false alarm once in 200 checks
+TOLERANCES = {"psnr": 0.02, "ssim": 5e-4, "ms-ssim": 5e-4, "lpips-vgg": 5e-4, "lpips-alex": 5e-4, "bpp": 1e-3}
+"""How much worse a metric's mean may become, in its own unit; one that is not named may not become worse at all."""
+SPEED = "speed"
+
+
+def check(
+    run: Sequence[RunRecord],
+    baseline: Sequence[RunRecord],
+    tolerance: Mapping[str, float] | None = None,
+    reference: str | None = None,
+) -> CheckResult:
+    """Check a run against a baseline.
+
+    A score regressed when its mean over the shared samples is worse by more than the metric's tolerance and the
+    paired permutation test, corrected by Holm's rule over all tests of the check, gives p < 0.01. A score that
+    cannot be compared like for like is incomplete, and so is one that got worse on a set too small for the test.
+    `tolerance` overrides `TOLERANCES`; with "speed" it holds a factor too, by which encoding and decoding may become
+    slower beside the model `reference` (default: a built-in floor or codec) of the same run.
+    """
+    allowed = {**TOLERANCES, **(tolerance or {})}
+    matched = match(baseline, run)
+    comparisons = _corrected([compare(old, new) for old, new in matched.pairs], allowed)
+    tests = sum(d.has_moved for c in comparisons for d in c.metrics)
+    findings = [f for c in comparisons for f in _findings(c, allowed, tests)]
+    findings += [finding_of(old, "record", "incomplete", "the run has no such record") for old in matched.missing]
+    if SPEED in allowed:
+        findings += speed_findings(matched.pairs, allowed[SPEED], reference)
+    notes = [f"{title(record)}: not in the baseline" for record in matched.extra]
+    notes += [note for c in comparisons for note in _notes(c)]
+    return CheckResult(findings, list(dict.fromkeys(notes)), max((r.created for r in run), default=""))
+
+
+def _corrected(comparisons: Sequence[Comparison], allowed: Mapping[str, float]) -> list[Comparison]:
+    """Correct p over all scores that moved at all: one that did not can raise no alarm (Tarone, Biometrics 46:515)."""
+    moved = [d for c in comparisons for d in c.metrics if d.p is not None and d.has_moved]
+    draws = max(RESAMPLES, math.ceil(2 * len(moved) / ALPHA))
+    corrected = holm([_refined(d, allowed, draws) for d in moved])
+    known = {id(d): p for d, p in zip(moved, corrected, strict=True)}
+    return [replace(c, metrics=[replace(d, corrected=known.get(id(d), d.p)) for d in c.metrics]) for c in comparisons]
+
+
+def _refined(found: MetricDifference, allowed: Mapping[str, float], draws: int) -> float:
+    """Return p, from more draws where many tests ask for a smaller one and it matters."""
+    if draws > RESAMPLES and len(found.samples) > EXACT and _is_worse(found, allowed):
+        return paired_permutation(found.after, found.before, resamples=draws)
+    return 1.0 if found.p is None else found.p
+
+
+def _is_worse(found: MetricDifference, allowed: Mapping[str, float]) -> bool:
+    return -found.gain > allowed.get(found.metric, 0.0) * (1 + 1e-9)
+
+
+def _findings(comparison: Comparison, allowed: Mapping[str, float], tests: int) -> Iterator[Finding]:
+    """Yield a finding for each metric, and one for each kind of thing that the run lacks."""
+    old = comparison.a
+    for found in comparison.metrics:
+        verdict, text = _judge(found, allowed, tests)
+        finding = finding_of(old, found.metric, verdict, text)
+        yield replace(finding, tolerance=allowed.get(found.metric, 0.0), difference=found)
+    lacking = [u for u in comparison.unpaired if u.kind != "extra"]
+    for what in dict.fromkeys(map(_place, lacking)):
+        text = "; ".join(told([u for u in lacking if _place(u) == what]))
+        yield finding_of(old, what, "incomplete", text)
+
+
+def _place(unpaired: Unpaired) -> str:
+    return f"{unpaired.metric}, samples" if unpaired.metric and unpaired.sample else unpaired.metric or "samples"
+
+
+def _judge(found: MetricDifference, allowed: Mapping[str, float], tests: int) -> tuple[Verdict, str]:
+    """Return the verdict on a metric and what is to be said of it."""
+    tolerance = allowed.get(found.metric, 0.0)
+    text = _sentence(found, tolerance)
+    if found.differing:
+        return "incomplete", f"not like for like: {found.differing}"
+    if not found.has_moved:
+        return "same", "unchanged"
+    real = found.corrected is not None and found.corrected < ALPHA
+    if not _is_worse(found, allowed):
+        return "improved" if real and found.gain > tolerance else "moved", text
+    if real:
+        return "regression", text
+    if _least_p(found) * tests >= ALPHA:
+        return "incomplete", f"{text}: too few samples to tell chance from change; check on more"
+    return "unproven", text
+
+
+def _least_p(found: MetricDifference) -> float:
+    """Return the smallest p that a change of this many samples can have."""
+    if found.samples:
+        return 2.0 ** (1 - found.moved)
+    return 1.0 if found.p is None else 0.0
+
+
+def _sentence(found: MetricDifference, tolerance: float) -> str:
+    metric, digits = METRICS[found.metric], METRICS[found.metric].digits + 2
+    rose = "rose" if found.b > found.a else "fell"
+    by = f"{abs(found.change.mean):.{digits}f} {metric.unit}".strip()
+    p = "–" if found.corrected is None else f"{found.corrected:.2g}"
+    n = f", {found.moved} of {len(found.samples)} samples moved" if found.samples else ""
+    values = f"from {found.a:.{digits}f} to {found.b:.{digits}f}"
+    return f"{metric.label} {rose} by {by}, {values} (tolerance {tolerance:g}, p = {p}{n})"
+
+
+def _notes(comparison: Comparison) -> Iterator[str]:
+    """Say what differs without being a score."""
+    old, new = comparison.a, comparison.b
+    if old.model.digest != new.model.digest:
+        yield f"{old.model.name}: its code, options or weights are not the baseline's"
+    keys = [k for k in old.environment if k in new.environment and old.environment[k] != new.environment[k]]
+    if keys:
+        yield "environment: " + ", ".join(f"{k} {new.environment[k]} instead of {old.environment[k]}" for k in keys)
+    for text in told([u for u in comparison.unpaired if u.kind == "extra"]):
+        yield f"{comparison.label}: {text}"
+    for metric, why in new.unavailable.items():
+        if metric not in old.scores and metric not in new.scores:
+            yield f"{metric} on {new.data.name}: in neither ({why})"
+    scored = {s.id for s in old.samples}
+    for failure in new.failures:
+        if failure.id not in scored:
+            yield f"{new.data.name}: {failure.id} scored in neither ({failure.error})"
+
+
+def most_moved(result: CheckResult, count: int = 10) -> list[Moved]:
+    """Return the samples that moved most, whatever the direction, in units of each metric's default tolerance."""
+    moved = (
+        (abs(after - before) / _unit(d), Moved(f, sample, float(before), float(after)))
+        for f in result.findings
+        if (d := f.difference) is not None and d.moved
+        for sample, before, after in zip(d.samples, d.before, d.after, strict=True)
+        if before != after
+    )
+    return [item for _, item in heapq.nlargest(count, moved, key=lambda pair: pair[0])]
+
+
+def _unit(found: MetricDifference) -> float:
+    return TOLERANCES.get(found.metric) or abs(found.a) / 1000 or 1.0
+
+
+def parse_tolerances(texts: Sequence[str]) -> dict[str, float]:
+    """Read METRIC=VALUE: `psnr=0.05` in the metric's unit, `lpips` for both nets, `speed=1.2` as a factor.
+
+    Raises UsageError for anything else, UnknownName for an unknown metric.
+    """
+    tolerances: dict[str, float] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--tolerance takes METRIC=VALUE, as psnr=0.05, got {text!r}")
+        names = [m for m in METRICS if m.startswith("lpips-")] if name == "lpips" else [name]
+        if names[0] not in {*METRICS, SPEED}:
+            raise UnknownName("metric", name, [*METRICS, "lpips", SPEED])
+        tolerances.update(dict.fromkeys(names, _tolerance(name, value)))
+    return tolerances
+
+
+def _tolerance(name: str, text: str) -> float:
+    least = 1.0 if name == SPEED else 0.0
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not (value >= least and math.isfinite(value)):
+        raise UsageError(f"--tolerance {name}={text}: it takes a number from {least:g} upwards")
+    return value

@@ -1,0 +1,263 @@
+"""Record against record, sample by sample."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float64
+
+from cvbench.errors import UsageError
+from cvbench.metrics import METRICS, clip_psnr
+from cvbench.records import RunRecord, SampleRecord, Score
+from cvbench.statistics import Difference, detectable_difference, paired_difference, paired_permutation
+from cvbench.tables import differences
+
+Kind = Literal["missing", "extra", "changed", "unlike"]
+Pairs = Sequence[tuple[SampleRecord, SampleRecord]]
+RESAMPLES = 9999  # of a permutation test
+
+
+@dataclass(frozen=True)
+class Unpaired:
+    """What has no counterpart, and why.
+
+    missing: only in a. extra: only in b. changed: a sample with other prepared pixels. unlike: a metric that was
+    measured in another way.
+    """
+
+    kind: Kind
+    why: str
+    sample: str = ""
+    metric: str = ""
+
+    @property
+    def what(self) -> str:
+        """Names the sample, the metric, or the metric of the sample."""
+        return f"{self.metric} of {self.sample}" if self.metric and self.sample else self.metric or self.sample
+
+
+@dataclass(frozen=True, eq=False)
+class MetricDifference:
+    """One metric on the samples that a and b share; `change` is b - a, `a` and `b` are means over those samples.
+
+    `p` is of the paired permutation test, `corrected` of Holm's correction of it; `detectable` is the smallest true
+    difference that such a set shows in four of five cases. `differing` names the fields of the signatures that
+    differ. A metric of whole sets has no samples: its interval and p come from the scores' own intervals.
+    """
+
+    metric: str
+    a: float
+    b: float
+    change: Difference
+    p: float | None
+    corrected: float | None
+    detectable: float | None
+    samples: Sequence[str]
+    before: Float64[np.ndarray, " n"]
+    after: Float64[np.ndarray, " n"]
+    differing: str = ""
+
+    @property
+    def gain(self) -> float:
+        """How much better b is, in the metric's unit; negative when it is worse."""
+        return self.change.mean if METRICS[self.metric].better == "higher" else -self.change.mean
+
+    @property
+    def moved(self) -> int:
+        """How many samples differ at all."""
+        return int(np.count_nonzero(self.after != self.before))
+
+    @property
+    def has_moved(self) -> bool:
+        """True when anything differs at all."""
+        return bool(self.moved or self.change.mean)
+
+    @property
+    def wins(self) -> int:
+        """Samples on which b is better."""
+        higher = int(np.count_nonzero(self.after > self.before))
+        return higher if METRICS[self.metric].better == "higher" else self.moved - higher
+
+    @property
+    def losses(self) -> int:
+        """Samples on which b is worse."""
+        return self.moved - self.wins
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Record b against record a: every metric that both have, and all that could not be paired."""
+
+    a: RunRecord
+    b: RunRecord
+    metrics: Sequence[MetricDifference]
+    unpaired: Sequence[Unpaired]
+
+    @property
+    def models(self) -> str:
+        """Names the model, or both."""
+        first, second = self.a.model.name, self.b.model.name
+        return first if first == second else f"{first} → {second}"
+
+    @property
+    def label(self) -> str:
+        """Names models and data."""
+        return f"{self.models} on {self.a.data.name}"
+
+
+def compare(a: RunRecord, b: RunRecord) -> Comparison:
+    """Compare two records of one data set, sample by sample: same id and same SHA-256 of the prepared pixels.
+
+    They may be two models of one run or one model in two runs, also under protocols that differ after the
+    preparation (dtype, posterior, ...): differing fields are named in each metric's `differing`.
+    Raises UsageError for records of two data sets.
+    """
+    if a.data.name != b.data.name:
+        raise UsageError(f"{a.data.name} and {b.data.name} are two data sets; compare records of one")
+    if a.error or b.error:
+        return Comparison(a, b, [], [_of_error(a, b)])
+    pairs, unpaired = _pair_samples(a, b)
+    found: list[MetricDifference] = []
+    for name in dict.fromkeys([*a.scores, *b.scores]):
+        difference, lost = _metric(name, a, b, pairs)
+        found += [difference] if difference else []
+        unpaired += lost
+    order = list(METRICS)
+    return Comparison(a, b, sorted(found, key=lambda d: order.index(d.metric)), unpaired)
+
+
+def _of_error(a: RunRecord, b: RunRecord) -> Unpaired:
+    return Unpaired("extra" if a.error else "missing", a.error or b.error or "", "every sample")
+
+
+def _pair_samples(a: RunRecord, b: RunRecord) -> tuple[Pairs, list[Unpaired]]:
+    """Return the samples that both scored on the same pixels, and the others with the reason."""
+    ours, theirs = _by_id(a), _by_id(b)
+    pairs, unpaired = [], []
+    for name, sample in ours.items():
+        other = theirs.get(name)
+        if other is None:
+            unpaired.append(Unpaired("missing", _why_absent(b, name), name))
+        elif other.sha256 != sample.sha256:
+            unpaired.append(Unpaired("changed", "other prepared pixels", name))
+        else:
+            pairs.append((sample, other))
+    return pairs, unpaired + [Unpaired("extra", _why_absent(a, name), name) for name in theirs if name not in ours]
+
+
+def _by_id(record: RunRecord) -> dict[str, SampleRecord]:
+    found = {sample.id: sample for sample in record.samples}
+    if len(found) < len(record.samples):
+        raise UsageError(f"the record of {record.model.name} on {record.data.name} names a sample twice; run it again")
+    return found
+
+
+def _why_absent(record: RunRecord, sample: str) -> str:
+    return next((f.error for f in record.failures if f.id == sample), "not in the data")
+
+
+def _metric(name: str, a: RunRecord, b: RunRecord, pairs: Pairs) -> tuple[MetricDifference | None, list[Unpaired]]:
+    """Compare one metric; return it, or nothing where it cannot be compared, and what was left out."""
+    if absent := _absent(name, a, b):
+        return None, [absent]
+    differing = differences(_fields(a, name), _fields(b, name))
+    probe = METRICS[name].probe
+    if not any(probe in s.rows for s in (*a.samples, *b.samples)):
+        return _of_sets(name, a.scores[name], b.scores[name], differing), []
+    both = [(s, o) for s, o in pairs if probe in s.rows and probe in o.rows]
+    lost = [_lost(name, b, "missing", s.id) for s, o in pairs if probe in s.rows and probe not in o.rows]
+    lost += [_lost(name, a, "extra", s.id) for s, o in pairs if probe in o.rows and probe not in s.rows]
+    if not both:
+        return None, lost or [Unpaired("missing", "no sample could be paired", metric=name)]
+    before, after = _values(name, [s for s, _ in both], a), _values(name, [o for _, o in both], b)
+    return _of_samples(name, [s.id for s, _ in both], before, after, differing), lost
+
+
+def _absent(name: str, a: RunRecord, b: RunRecord) -> Unpaired | None:
+    """Say why a metric cannot be compared at all."""
+    if name not in METRICS:
+        return Unpaired("unlike", "this version of cvbench knows no such metric", metric=name)
+    if name not in b.scores:
+        return Unpaired("missing", b.unavailable.get(name, "not measured"), metric=name)
+    if name not in a.scores:
+        return Unpaired("extra", a.unavailable.get(name, "not measured"), metric=name)
+    for first, second in zip(_measure(name, a), _measure(name, b), strict=True):
+        if first != second:
+            return Unpaired("unlike", f"measured as {second} instead of {first}", metric=name)
+    return None
+
+
+def _measure(name: str, record: RunRecord) -> tuple[str, str]:
+    """What decides how reconstructions are scored: the probe's version, and how PSNR is averaged."""
+    mean = f"psnr_mean={_psnr_mean(record)}" if name == "psnr" else ""
+    return record.scores[name].signature.split(" ", 1)[0], mean
+
+
+def _psnr_mean(record: RunRecord) -> str:
+    return str(record.protocol.get("psnr_mean", "frames"))
+
+
+def _lost(name: str, record: RunRecord, kind: Kind, sample: str) -> Unpaired:
+    return Unpaired(kind, record.unavailable.get(name, "not measured"), sample, name)
+
+
+def _fields(record: RunRecord, name: str) -> str:
+    """Return a signature without the data: which samples agree is found sample by sample."""
+    return record.scores[name].signature.replace(f" data={record.data.name}#{record.data.manifest[:12]}", "")
+
+
+def _values(name: str, samples: Sequence[SampleRecord], record: RunRecord) -> Float64[np.ndarray, " n"]:
+    """One value a sample; for PSNR that of the frames' mean, or of the clip's error where errors are averaged."""
+    metric = METRICS[name]
+    rows = [np.asarray(s.rows[metric.probe], np.float64) for s in samples]
+    by_error = name == "psnr" and _psnr_mean(record) != "frames"
+    return np.asarray(clip_psnr(rows) if by_error else metric.clips(rows), np.float64)
+
+
+def _of_samples(
+    name: str,
+    samples: Sequence[str],
+    before: Float64[np.ndarray, " n"],
+    after: Float64[np.ndarray, " n"],
+    differing: str,
+) -> MetricDifference:
+    p = paired_permutation(after, before, resamples=RESAMPLES)
+    return MetricDifference(
+        metric=name,
+        a=float(before.mean()),
+        b=float(after.mean()),
+        change=paired_difference(after, before),
+        p=p,
+        corrected=p,
+        detectable=detectable_difference(after - before),
+        samples=samples,
+        before=before,
+        after=after,
+        differing=differing,
+    )
+
+
+def _of_sets(name: str, a: Score, b: Score, differing: str) -> MetricDifference:
+    """Compare two scores of whole sets as if they were independent: cautious, for most of what made them is shared."""
+    change, none = b.value - a.value, np.empty(0)
+    p, difference = (None if change else 1.0), Difference(change, None, None)
+    if a.low is not None and a.high is not None and b.low is not None and b.high is not None:
+        half = math.hypot(a.high - a.low, b.high - b.low) / 2
+        p = math.erfc(1.96 * abs(change) / half / math.sqrt(2)) if half else float(change == 0)
+        difference = Difference(change, change - half, change + half)
+    return MetricDifference(name, a.value, b.value, difference, p, p, None, [], none, none, differing)
+
+
+def told(unpaired: Sequence[Unpaired]) -> list[str]:
+    """Say what could not be paired, one line a reason, the first three names of each."""
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for item in unpaired:
+        groups.setdefault((item.kind, item.metric, item.why), []).append(item.sample)
+    lines = []
+    for (kind, metric, why), samples in groups.items():
+        names = [name for name in samples if name]
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        lines.append(f"{kind}: {metric}{' of ' if metric and names else ''}{shown} ({why})")
+    return lines

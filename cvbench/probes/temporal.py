@@ -1,0 +1,34 @@
+"""What happens between frames: measured where single frames cannot tell."""
+
+import numpy as np
+import torch
+from jaxtyping import Float64
+
+from cvbench.errors import UnsuitableInput
+from cvbench.probes.pixel import check_shape
+from cvbench.tensors import Video
+
+
+class Flicker:
+    """Mean absolute error of the change from each frame to the next, reconstruction against target, in [0, 1].
+
+    0 when every change is right, whatever the frames look like: a constant colour shift does not flicker. VBench's
+    temporal flickering (Huang et al. 2024) is the same mean without a target, which punishes motion.
+    """
+
+    version = "1"
+    frames_at_once = 1 << 30  # a window would lose the change across its border
+
+    def prepare(self, target: Video) -> tuple[torch.Size, torch.Tensor]:
+        """Return the target's changes. Raises UnsuitableInput for a single frame."""
+        if target.shape[1] < 2:
+            raise UnsuitableInput("flicker needs two frames, this is an image")
+        return target.shape, target.diff(dim=1)
+
+    def rows(self, recon: Video, prepared: tuple[torch.Size, torch.Tensor]) -> Float64[np.ndarray, " changes"]:
+        """One value for each pair of neighbouring frames."""
+        shape, changes = prepared
+        check_shape(recon, shape)
+        error = (recon.diff(dim=1) - changes).abs()
+        found: np.ndarray = error.mean(dim=(0, 2, 3), dtype=torch.float64).cpu().numpy()
+        return found

@@ -1,0 +1,57 @@
+"""How charts look and are drawn: by the page itself, and as SVG for the Markdown report.
+
+Vega-Lite through vl-convert: 0.9 MB inlined (Plotly: 4.8 MB), every mark carries an ARIA label, it runs without `eval`
+under a content security policy, and the same specification becomes a static SVG without a browser.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+Spec = dict[str, Any]
+BLUE, SKY, VERMILION, ORANGE = "#0072B2", "#56B4E9", "#D55E00", "#E69F00"
+"""Okabe and Ito's colours, told apart with every kind of colour blindness."""
+
+
+def theme(dark: bool) -> Spec:
+    """Return the Vega configuration of the light or the dark page."""
+    ink, faint, grid = ("#e8eaed", "#9aa3ad", "#363c44") if dark else ("#1c2127", "#5c6670", "#dfe3e8")
+    strong, other = (SKY, ORANGE) if dark else (BLUE, VERMILION)
+    text = {"labelColor": ink, "titleColor": ink, "labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal"}
+    return {
+        "background": "transparent",
+        "font": "system-ui, sans-serif",
+        "view": {"stroke": None},
+        "axis": {**text, "gridColor": grid, "domainColor": faint, "tickColor": faint},
+        "legend": {**text, "symbolFillColor": faint, "symbolStrokeColor": faint},
+        "title": {"color": ink, "fontSize": 12, "fontWeight": "normal"},
+        "style": {
+            "front": {"fill": strong, "stroke": strong, "size": 90},
+            "behind": {"fill": other, "stroke": other, "fillOpacity": 0.25, "size": 70},
+            "edge": {"stroke": strong, "strokeWidth": 2, "opacity": 0.6},
+            "interval": {"stroke": faint, "strokeWidth": 1},
+            "name": {"fill": ink, "fontSize": 11},
+            "curve": {"stroke": strong, "strokeWidth": 2},
+            "spread": {"fill": strong, "fillOpacity": 0.22},
+            "span": {"fill": faint, "fillOpacity": 0.2},
+        },
+    }
+
+
+def sized(spec: Spec, width: int | str, height: int) -> Spec:
+    """Return a specification with its size: pixels, or "container" to fill the page's column."""
+    return {**spec, "width": width, "height": height, "autosize": {"type": "fit", "contains": "padding"}}
+
+
+@lru_cache(maxsize=1)
+def library() -> str:
+    """Return the charting library as one module that sets `window.vegaEmbed`; BSD-3-Clause, makes no requests."""
+    import vl_convert
+
+    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
+
+
+def svg(spec: Spec, dark: bool) -> str:
+    """Draw a specification."""
+    import vl_convert
+
+    return vl_convert.vegalite_to_svg(spec, config=theme(dark))

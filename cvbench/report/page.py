@@ -1,0 +1,161 @@
+"""The HTML report: one file that asks nothing of any network."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from cvbench import __version__, tables
+from cvbench.errors import UsageError
+from cvbench.metrics import METRICS
+from cvbench.pictures import read
+from cvbench.records import RunRecord
+from cvbench.report import charts, clips, content, frames
+from cvbench.report.scatter import scatter
+
+SCRIPTS = ("table.js", "charts.js", "clips.js")
+NAMED = 20
+"""Failures of a record that are named one by one."""
+
+
+def render(records: Sequence[RunRecord], pictures: Sequence[Path] = (), title: str = "cvbench report") -> str:
+    """Return the report of `records` as HTML; `pictures` are the `pictures` folders of their runs.
+
+    The file holds all it needs. Its content security policy allows no request, and no script but its own. Raises
+    UsageError when there are no records, or for a damaged folder of pictures.
+    """
+    if not records:
+        raise UsageError("there are no records to report on")
+    groups = content.group(records)
+    shown = clips.pictured(groups, [gallery for folder in pictures for gallery in read(folder)])
+    drawn = [chart_set(group) for group in groups]
+    themes = {"light": charts.theme(dark=False), "dark": charts.theme(dark=True)}
+    return _template().render(
+        title=title,
+        version=__version__,
+        created=max(r.created for r in records),
+        groups=groups,
+        tables=score_tables(records),
+        metrics=[(name, m) for name, m in METRICS.items() if any(name in g.metrics for g in groups)],
+        axes=content.AXES,
+        undrawn=list(dict.fromkeys(r.model.name for r in records if not content.competes(r))),
+        curves=any(curves for group in drawn for curves in group["curves"].values()),
+        pictured=shown,
+        missing=missing(records),
+        models=list({r.model.name: r.model for r in records}.values()),
+        setups=setups(groups),
+        data={
+            "chart-data": Markup(embed({"themes": themes, "groups": drawn})),  # noqa: S704  # `embed` escapes
+            "clip-data": Markup(embed([asdict(p) for p in shown])),  # noqa: S704
+        },
+        style=Markup(asset("style.css")),  # noqa: S704
+        scripts=[Script.of(text) for text in (charts.library(), *map(asset, SCRIPTS[: None if shown else -1]))],
+    )
+
+
+def asset(name: str) -> str:
+    """Return a text file of this package."""
+    return files("cvbench.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _template() -> Any:
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    return environment.from_string(asset("page.html.j2"))
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script of this package, and the hash by which the page's policy allows it."""
+
+    text: Markup
+    hash: str
+
+    @classmethod
+    def of(cls, text: str) -> "Script":
+        """Wrap the text of a JavaScript module."""
+        found = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        return cls(Markup(text), f"'sha256-{found}'")  # noqa: S704  # files of this package and the charting library
+
+
+def embed(value: object) -> str:
+    """Return JSON that no text in it can break out of a script element with."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def chart_set(group: content.Group) -> dict[str, Any]:
+    """Return the charts of a group by metric: one for each axis, None where it would be empty, and the curves."""
+    return {
+        "label": group.label,
+        "scatter": {metric: trade_offs(group, metric) for metric in group.metrics},
+        "curves": {metric: over_frames(group, metric) for metric in group.metrics},
+    }
+
+
+def trade_offs(group: content.Group, metric: str) -> dict[str, charts.Spec | None]:
+    """Return by axis the chart of a metric, None where there is nothing to draw."""
+    points = {axis: content.points(group.records, metric, axis) for axis in content.AXES}
+    return {axis.key: scatter(found, metric, axis) if found else None for axis, found in points.items()}
+
+
+def over_frames(group: content.Group, metric: str) -> list[dict[str, Any]]:
+    """Return the chart of each model that has clips."""
+    curves = content.curves(group.records, metric)
+    span = frames.span_of(curves)
+    return [{"model": c.model, "groups": frames.grouping(c), "spec": frames.curve(c, metric, span)} for c in curves]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A table on the page: its protocol, and its data sets as headings over so many columns."""
+
+    name: str
+    table: tables.Table
+
+    @property
+    def heads(self) -> list[tuple[str, int]]:
+        """Headings over the columns; none when no column has one."""
+        found = [(label, len(list(columns))) for label, columns in groupby(c.group for c in self.table.columns)]
+        return found if any(label for label, _ in found) else []
+
+
+def score_tables(records: Sequence[RunRecord]) -> list[Shown]:
+    """Return a table for each protocol."""
+    names = list(dict.fromkeys(str(r.protocol["name"]) for r in records))
+    of = {name: [r for r in records if r.protocol["name"] == name] for name in names}
+    return [Shown(name, tables.build(of[name], intervals=True, allow_mixed=True)) for name in names]
+
+
+def missing(records: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
+    """Return by record all that could not be evaluated, and why."""
+    found = []
+    for r in records:
+        reasons = [r.error] if r.error else []
+        reasons += [f"{METRICS[m].label if m in METRICS else m}: {why}" for m, why in r.unavailable.items()]
+        reasons += [f"{f.id}: {f.error}" for f in r.failures[:NAMED]]
+        reasons += [f"and {len(r.failures) - NAMED} samples more"] if len(r.failures) > NAMED else []
+        if reasons:
+            found.append((f"{r.model.name} on {r.data.name}", reasons))
+    return found
+
+
+def setups(groups: Sequence[content.Group]) -> list[tuple[str, dict[str, str]]]:
+    """Return for each group what its numbers depend on, by name."""
+    found = []
+    for g in groups:
+        first = next((r for r in g.records if r.samples), g.records[0])
+        facts = {"samples": str(first.data.n), "manifest": first.data.manifest[:12] or "–"}
+        facts |= {k: str(v) for k, v in first.protocol.items()}
+        facts |= {f"probe {k}": v for k, v in first.probes.items()} | {k: str(v) for k, v in first.environment.items()}
+        found.append((g.label, facts))
+    return found

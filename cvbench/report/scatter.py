@@ -1,0 +1,133 @@
+"""The chart of quality against what it costs, with the Pareto front."""
+
+import math
+from collections.abc import Sequence
+
+from cvbench.metrics import METRICS
+from cvbench.report.charts import Spec
+from cvbench.report.content import Axis, Point
+
+SHAPES = {"network": "circle", "codec": "square", "floor": "triangle-up"}
+LABEL = 24
+"""Characters of a model's name beside its point; the whole name is in the tooltip and the table."""
+
+
+def scatter(points: Sequence[Point], metric: str, axis: Axis) -> Spec:
+    """Return the chart: points with their intervals, shaped by role; those of the front filled and joined."""
+    m = METRICS[metric]
+    title = f"{axis.label} ({axis.unit})" if axis.unit != axis.label else axis.label
+    x = {
+        "field": "x", "type": "quantitative", "title": f"{title}, {'→' if axis.better == 'higher' else '←'} better",
+        "scale": {"type": "log", "padding": 24, "nice": False},
+        "axis": {"tickCount": 5, "format": "~s", "labelOverlap": True},
+    }  # fmt: skip
+    title = f"{m.label} {m.arrow}" + (f" ({m.unit})" if m.unit else "")
+    y = {"field": "y", "type": "quantitative", "scale": {"zero": False, "padding": 14}, "title": title}
+    step = "step-after" if axis.better == "lower" else "step-before"
+    return {
+        "description": _alternative(points, metric, axis),
+        "data": {"values": _values(points, metric, axis)},
+        "encoding": {"x": x, "y": y},
+        "layer": [
+            {
+                "transform": [{"filter": "datum.front"}],
+                "mark": {"type": "line", "style": "edge", "aria": False, "interpolate": step},
+            },
+            {
+                "transform": [{"filter": "isValid(datum.low)"}],
+                "mark": {"type": "rule", "style": "interval", "aria": False},
+                "encoding": {"y": {**y, "field": "low"}, "y2": {"field": "high"}},
+            },
+            _points(points, on_front=False),
+            _points(points, on_front=True),
+            _names(right=False),
+            _names(right=True),
+        ],
+    }
+
+
+def _values(points: Sequence[Point], metric: str, axis: Axis) -> list[Spec]:
+    named, middle = without_overlap(points), _middle(points)
+    return [
+        {
+            "x": p.x, "y": p.y, "low": p.low, "high": p.high, "role": p.role, "front": p.front, "right": p.x > middle,
+            "label": _short(p.model) if p in named else "", "says": says(p, metric, axis),
+        }
+        for p in points
+    ]  # fmt: skip
+
+
+def _points(points: Sequence[Point], on_front: bool) -> Spec:
+    roles = [role for role in SHAPES if any(p.role == role for p in points)]
+    scale = {"domain": roles, "range": [SHAPES[role] for role in roles]}
+    legend = {"title": None, "orient": "bottom"} if len(roles) > 1 else None
+    return {
+        "transform": [{"filter": "datum.front" if on_front else "!datum.front"}],
+        "mark": {"type": "point", "filled": True, "style": "front" if on_front else "behind"},
+        "encoding": {
+            "shape": {"field": "role", "type": "nominal", "scale": scale, "legend": legend},
+            "description": {"field": "says"},
+            "tooltip": {"field": "says"},
+        },
+    }
+
+
+def _names(right: bool) -> Spec:
+    """Write names to the inner side of their points."""
+    side = {"align": "right", "dx": -9} if right else {"align": "left", "dx": 9}
+    return {
+        "transform": [{"filter": f"datum.label && {'' if right else '!'}datum.right"}],
+        "mark": {"type": "text", "style": "name", "aria": False, **side},
+        "encoding": {"text": {"field": "label"}},
+    }
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LABEL else name[: LABEL - 1] + "…"
+
+
+def says(point: Point, metric: str, axis: Axis) -> str:
+    """Return what a point stands for, to read or hear."""
+    m = METRICS[metric]
+    value = f"{m.label} {point.y:.{m.digits}f}"
+    if point.low is not None and point.high is not None:
+        value += f" [{point.low:.{m.digits}f}, {point.high:.{m.digits}f}]"
+    place = ", on the Pareto front" if point.front else ""
+    return f"{point.model}: {value}{' ' if m.unit else ''}{m.unit} at {amount(point.x)} {axis.unit}{place}"
+
+
+def amount(value: float) -> str:
+    """Return a positive number with three digits and k, M or G."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def _alternative(points: Sequence[Point], metric: str, axis: Axis) -> str:
+    best = ", ".join(p.model for p in sorted(points, key=lambda p: p.x) if p.front)
+    return (
+        f"{METRICS[metric].label} against {axis.label} of {len(points)} models. On the Pareto front: {best or 'none'}."
+    )
+
+
+def _middle(points: Sequence[Point]) -> float:
+    """Return the middle of the logarithmic axis."""
+    return math.sqrt(min(p.x for p in points) * max(p.x for p in points)) if points else 0.0
+
+
+def without_overlap(points: Sequence[Point], width: float = 330, height: float = 260) -> list[Point]:
+    """Return the points whose names do not touch in a chart as narrow as a phone; those of the front come first."""
+    left, right = (f((p.x for p in points), default=1.0) for f in (min, max))
+    bottom, top = (f((p.y for p in points), default=0.0) for f in (min, max))
+    boxes: list[tuple[float, float, float]] = []
+    kept = []
+    for p in sorted(points, key=lambda p: not p.front):
+        x = 24 + (width - 100) * math.log(p.x / left) / (math.log(right / left) or 1)
+        y = height * (p.y - bottom) / ((top - bottom) or 1)
+        reach = (9 + 6.2 * len(_short(p.model))) * (-1 if p.x > _middle(points) else 1)
+        box = (min(x, x + reach), max(x, x + reach), y)
+        if all(box[1] < b[0] or b[1] < box[0] or abs(y - b[2]) > 14 for b in boxes):
+            boxes.append(box)
+            kept.append(p)
+    return kept

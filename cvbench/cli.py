@@ -14,6 +14,7 @@ from cvbench.errors import CvbenchError, UsageError
 
 if TYPE_CHECKING:
     from cvbench.bench import Progress
+    from cvbench.compare import CheckResult
     from cvbench.records import RunRecord
 
 DONE, REGRESSION, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
@@ -293,3 +294,117 @@ def doctor_command() -> int:
     findings = doctor.examine(Path.cwd())
     print_rows(("", "what", "finding"), [("ok" if f.ok else "MISSING", f.what, f.text) for f in findings])
     return DONE if all(f.ok or f.optional for f in findings) else INCOMPLETE
+
+
+@cli.command("compare")
+@click.argument("first", type=click.Path(exists=True, path_type=Path), metavar="A")
+@click.argument("second", required=False, type=click.Path(exists=True, path_type=Path), metavar="[B]")
+@click.option("--model", "models", multiple=True, metavar="NAME", help="Only this model; twice: A's first, B's second.")
+@click.option("--format", "form", type=click.Choice(["md", "json"]), default="md", show_default=True)
+def compare_command(first: Path, second: Path | None, models: Sequence[str], form: str) -> int:
+    """Compare two runs, or models of one run, sample by sample: is the difference real?
+
+    \b
+      cvbench compare reports/before reports/after
+      cvbench compare reports/recon --model vae-sd21 --model cvvae
+      cvbench compare reports/before reports/after --model cvvae --model my_vae.py:build
+
+    A and B are folders or records made by `cvbench run`. Differences are B minus A on the samples that both measured
+    on the same pixels. Exit codes: 0 done, 2 wrong usage, 3 something could not be paired (named under the table).
+    """
+    from cvbench.compare import compare_runs, text
+    from cvbench.records import read_records
+
+    comparisons, alone = compare_runs(read_records([first]), read_records([second]) if second else None, models)
+    show = text.comparison_markdown if form == "md" else text.comparison_json
+    click.echo(show(comparisons, alone), nl=False)
+    return INCOMPLETE if alone or any(c.unpaired for c in comparisons) else DONE
+
+
+@cli.command("check")
+@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--against", required=True, type=click.Path(exists=True, path_type=Path), metavar="BASELINE", help="Stored scores."
+)
+@click.option(
+    "--tolerance",
+    multiple=True,
+    metavar="METRIC=VALUE",
+    help="How much worse is allowed; repeatable; speed=1.2: slower.",
+)
+@click.option("--speed-reference", metavar="MODEL", help="What speed is measured against.  [default: a floor or codec]")
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write JUnit XML.")
+@click.option("--github", is_flag=True, help="Print annotations and write the summary of a GitHub job.")
+def check_command(
+    run: Path, against: Path, tolerance: Sequence[str], speed_reference: str | None, junit: Path | None, github: bool
+) -> int:
+    """Check a run against a baseline: what got worse?
+
+    \b
+      cvbench baseline save reports/recon --to reports/baseline
+      cvbench check reports/recon --against reports/baseline
+      cvbench check reports/recon --against reports/baseline --tolerance psnr=0.05 --tolerance speed=1.2
+
+    A score regressed when it is worse by more than the metric's tolerance and the paired test says that this is no
+    chance. Exit codes: 0 nothing regressed, 1 something did, 2 wrong usage, 3 something could not be checked.
+    """
+    from cvbench.compare import check, parse_tolerances, text
+    from cvbench.records import read_records
+
+    result = check(read_records([run]), read_records([against]), parse_tolerances(tolerance), speed_reference)
+    click.echo(text.check_markdown(result), nl=False)
+    if junit:
+        publish_junit(result, junit)
+    if github:
+        publish_github(result)
+    return result.code
+
+
+def publish_junit(result: "CheckResult", path: Path) -> None:
+    """Write a check as JUnit XML."""
+    from cvbench.compare.junit import junit_xml
+    from cvbench.store import atomic
+
+    with atomic(path) as file:
+        file.write(junit_xml(result))
+
+
+def publish_github(result: "CheckResult") -> None:
+    """Print the annotations of a GitHub job, and append to its summary where the environment names one."""
+    from cvbench.compare.junit import annotations, write_summary
+
+    for line in annotations(result):
+        click.echo(line)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        write_summary(result, Path(summary))
+
+
+@cli.group("baseline")
+def baseline_group() -> None:
+    """Store scores for later runs to be checked against.
+
+    \b
+      cvbench baseline save reports/recon --to reports/baseline
+    """
+
+
+@baseline_group.command("save")
+@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.option("--to", "folder", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
+@click.option("--speed", is_flag=True, help="Keep the speed too, for --tolerance speed=1.2.")
+def baseline_save_command(run: Path, folder: Path, speed: bool) -> int:
+    """Store the records of a run as a baseline, to be committed.
+
+    \b
+      cvbench baseline save reports/recon --to reports/baseline
+
+    What did not change is not written again. Exit code 3: a record without scores was refused (named).
+    """
+    from cvbench.compare import save_baseline
+    from cvbench.records import read_records
+
+    saved = save_baseline(read_records([run]), folder, speed=speed)
+    for what, names in zip(("written", "unchanged", "refused", "left from before"), saved, strict=True):
+        for name in names:
+            click.echo(f"{what}\t{name}")
+    return INCOMPLETE if saved.refused else DONE

@@ -88,7 +88,7 @@ class RunRecord:
     """One model on one data set under one protocol.
 
     `unavailable` names metrics that could not be computed and why; `error` is set when the model could not run at
-    all. `speed`, `environment` and `created` are the parts in which two equal runs may differ.
+    all, `error_kind` names the class of the error (of `cvbench.errors`, where it is one). `speed`, `environment` and `created` are the parts in which two equal runs may differ.
     """
 
     model: ModelFacts
@@ -100,6 +100,7 @@ class RunRecord:
     failures: Sequence[Failure] = ()
     unavailable: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
+    error_kind: str = ""
     speed: Mapping[str, Any] | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     created: str = ""

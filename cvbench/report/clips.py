@@ -51,12 +51,12 @@ def _join(owner: Group, gallery: Gallery, kept: Sequence[Stored]) -> Pictured:
     if len(kept) < len(gallery.clips):
         lost = f"{len(gallery.clips) - len(kept)} of {len(gallery.clips)}"
         notes.append(f"{gallery.data}: {lost} pictured samples are left out to keep this file below 30 MB")
-    return Pictured(owner.label, [_clip(gallery, clip, records) for clip in kept], _cards(kept, records), notes)
+    return Pictured(owner.label, [_clip(gallery, clip, records) for clip in kept], cards(kept, records), notes)
 
 
 def _within(gallery: Gallery, left: int) -> tuple[list[Stored], int]:
     """Return the clips whose pictures fit into `left` bytes, and what is left then."""
-    kept = []
+    kept: list[Stored] = []
     for clip in gallery.clips:
         names = [*clip.target, *clip.latents.values(), *(n for files in clip.recons.values() for n in files)]
         left -= sum((gallery.folder / name).stat().st_size for name in names)
@@ -102,7 +102,7 @@ def written(metric: str, value: float) -> str:
     return f"{value:.{METRICS[metric].digits}f} {METRICS[metric].unit}".strip()
 
 
-def _cards(clips: Sequence[Stored], records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+def cards(clips: Sequence[Stored], records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """Return for each model the worst and the median of its pictured samples, with their true place among all."""
     metric = quality_metric(records)
     return [card for r in records for card in _model_cards(clips, r, metric)] if metric else []

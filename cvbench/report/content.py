@@ -155,10 +155,10 @@ def _curve(record: RunRecord, metric: Metric) -> Curve | None:
     low, high = np.nanpercentile(values - np.nanmean(values, 1, keepdims=True), (25, 75), axis=0)
     step = -(-len(mean) // POINTS)
     frames = list(range(0, len(mean), step))
-    shown = [_averaged(v, step) for v in (mean, mean + low, mean + high)]
+    middle, below, above = (_averaged(v, step) for v in (mean, mean + low, mean + high))
     temporal = record.model.temporal or 1
     spans = temporal_groups(len(mean), temporal, record.model.frame_rule) if step == 1 else ()
-    return Curve(record.model.name, frames, *shown, len(rows), len(mean), temporal, spans)
+    return Curve(record.model.name, frames, middle, below, above, len(rows), len(mean), temporal, spans)
 
 
 def _ragged(rows: Sequence[Sequence[float]]) -> Float64[np.ndarray, "n t"]:

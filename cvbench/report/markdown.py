@@ -1,6 +1,6 @@
 """The report in Markdown, with static pictures, for a README."""
 
-import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,32 +9,122 @@ from PIL import Image
 
 from cvbench import tables
 from cvbench.errors import UsageError
-from cvbench.pictures import Gallery, Picture, Stored, read
+from cvbench.metrics import METRICS
+from cvbench.pictures import Gallery, Picture, Stored, evenly, read
 from cvbench.records import RunRecord
 from cvbench.report import charts, clips, content, frames
 from cvbench.report.scatter import scatter
 from cvbench.store import atomic, file_name, write_text
 
-WIDTH, GAIN, SHEET_FRAMES = 420, 4, 5
+WIDTH, HEIGHT, CURVE_HEIGHT = 480, 320, 180
+GAIN = 4
+SHEET_FRAMES = 5
+GAP = 4
 
 
 def markdown_report(
     records: Sequence[RunRecord], folder: Path, pictures: Sequence[Path] = (), title: str = "cvbench report"
 ) -> Path:
-    """Write `folder`/report.md, its charts (SVG, light and dark) and contact sheets (PNG) in `folder`/report; return it.
+    """Write `folder`/report.md and return it; its charts (SVG) and contact sheets (PNG) lie in `folder`/report.
 
-    The charts show the first quality metric; a sheet shows target, reconstruction and difference (× GAIN) of a
-    model's worst or median pictured sample. Raises UsageError when there are no records.
+    Charts show the first quality metric, for light and dark pages. A sheet shows target, reconstruction and difference
+    of a model's worst or median pictured sample. Raises UsageError when there are no records.
     """
     if not records:
         raise UsageError("there are no records to report on")
     groups = content.group(records)
-    parts = [f"# {tables.escape_markdown(title)}", _tables(records)]
-    for number, group in enumerate(groups):
-        parts += _charts(group, folder, f"{number}")
-    galleries = [gallery for path in pictures for gallery in read(path)]
-    for number, gallery in enumerate(galleries):
-        parts += _sheets(groups, gallery, folder, f"{number}")
+    parts = [f"# {plain(title)}"]
+    for name in dict.fromkeys(str(r.protocol["name"]) for r in records):
+        own = [r for r in records if r.protocol["name"] == name]
+        parts += [
+            f"## Scores, {plain(name)}",
+            tables.markdown(tables.build(own, intervals=True, allow_mixed=True)).strip(),
+        ]
+    for group in groups:
+        parts += _charts(group, folder)
+    for gallery in (gallery for path in pictures for gallery in read(path)):
+        for group in groups:
+            if (group.data, group.protocol) == (gallery.data, gallery.protocol):
+                parts += _sheets(group, gallery, folder)
     path = folder / "report.md"
     write_text(path, "\n\n".join(parts) + "\n")
     return path
+
+
+def plain(text: str) -> str:
+    """Return text that Markdown and HTML take for nothing but text."""
+    return (
+        re.sub(r"([\\`*_{}\[\]()#+\-.!|~])", r"\\\1", " ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
+    )
+
+
+def attribute(text: str) -> str:
+    """Return text for a quoted HTML attribute."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+
+
+def _charts(group: content.Group, folder: Path) -> list[str]:
+    if not group.metrics:
+        return []
+    metric = group.metrics[0]
+    parts = [f"## {METRICS[metric].label} on {plain(group.label)}"]
+    for axis in content.AXES:
+        if points := content.points(group.records, metric, axis):
+            spec = charts.sized(scatter(points, metric, axis), WIDTH, HEIGHT)
+            parts.append(_drawing(spec, folder, file_name(group.label, metric, axis.key)))
+    curves = content.curves(group.records, metric)
+    if curves:
+        parts.append(
+            "Over frames: mean over clips, the middle half of the clips about their own means, temporal groups."
+        )
+        drawn = [charts.sized(frames.curve(c, metric, frames.span_of(curves)), WIDTH, CURVE_HEIGHT) for c in curves]
+        for c, spec in zip(curves, drawn, strict=True):
+            title = {"text": f"{c.model}, {frames.grouping(c)}", "anchor": "start"}
+            parts.append(_drawing({**spec, "title": title}, folder, file_name(group.label, metric, c.model)))
+    return parts
+
+
+def _drawing(spec: charts.Spec, folder: Path, name: str) -> str:
+    """Write a chart for light and dark pages; return the HTML that shows the right one."""
+    for mode in ("light", "dark"):
+        write_text(folder / "report" / f"{name}-{mode}.svg", charts.svg(spec, dark=mode == "dark"))
+    source = f'<source media="(prefers-color-scheme: dark)" srcset="report/{name}-dark.svg">'
+    return f'<picture>{source}<img src="report/{name}-light.svg" alt="{attribute(spec["description"])}"></picture>'
+
+
+def _sheets(group: content.Group, gallery: Gallery, folder: Path) -> list[str]:
+    """Write the contact sheets of a gallery; return the Markdown that shows them."""
+    cards = clips.cards(gallery.clips, clips.own_records(group, gallery))
+    parts = [f"## Pictures of {plain(group.label)}", f"Above each other: target, reconstruction, difference × {GAIN}."]
+    for card in cards:
+        clip = gallery.clips[card["clip"]]
+        name = file_name(group.label, card["model"], card["kind"]) + ".png"
+        with atomic(folder / "report" / name) as file:
+            Image.fromarray(contact_sheet(gallery, clip, card["model"])).save(file, "PNG", optimize=True)
+        says = f"{card['model']}, {card['kind']}: {card['id']}, {card['score']}, {card['place']}"
+        parts += [plain(says), f'<img src="report/{name}" alt="{attribute(says)}">']
+    return parts if cards else []
+
+
+def contact_sheet(gallery: Gallery, clip: Stored, model: str) -> Picture:
+    """Lay a sample out, a column a frame: target, reconstruction, and their mean absolute difference times GAIN."""
+    columns = []
+    for i in evenly(len(clip.frames), SHEET_FRAMES):
+        target, recon = (_open(gallery, names[i]) for names in (clip.target, clip.recons[model]))
+        difference = np.abs(target.astype(int) - recon).mean(2, keepdims=True) * GAIN
+        heat = np.repeat(difference.round().clip(0, 255).astype(np.uint8), 3, axis=2)
+        columns.append(_spaced([target, recon, heat], axis=0))
+    return _spaced(columns, axis=1)
+
+
+def _open(gallery: Gallery, name: str) -> Picture:
+    with Image.open(gallery.folder / name) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def _spaced(pictures: Sequence[Picture], axis: int) -> Picture:
+    """Lay pictures along an axis with a white gap between."""
+    shape = list(pictures[0].shape)
+    shape[axis] = GAP
+    gap = np.full(shape, 255, np.uint8)
+    return np.concatenate([piece for picture in pictures for piece in (gap, picture)][1:], axis=axis)

@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from cvbench import __version__, tables
@@ -66,7 +66,7 @@ def asset(name: str) -> str:
     return files("cvbench.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _template() -> Any:
+def _template() -> Template:
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
     return environment.from_string(asset("page.html.j2"))
 

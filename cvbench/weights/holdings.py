@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cvbench.errors import CvbenchError
 from cvbench.weights.checkpoints import check_whole, files_of_weights, weights_file
-from cvbench.weights.sources import Given, Source, file_digest, locate
+from cvbench.weights.sources import Given, Source, file_digest, git_blob, locate
 
 COLUMNS = ("model", "weights", "size", "where")
 
@@ -52,9 +52,11 @@ def _holding(name: str, source: Source, given: Given | None, examine: Callable[[
 
 def _known(path: Path, source: Source) -> str:
     file = weights_file(path)
-    if not source.sha256:
+    if not (source.sha256 or source.git_blob):
         return "here, no hash published"
-    return "verified" if file_digest(file).startswith(source.sha256) else "here, not the published file"
+    by_sha = not source.sha256 or file_digest(file).startswith(source.sha256)
+    by_blob = not source.git_blob or git_blob(file) == source.git_blob
+    return "verified" if by_sha and by_blob else "here, not the published file"
 
 
 def _verified(path: Path, source: Source) -> str:

@@ -195,6 +195,8 @@ def _download(name: str, source: Source, progress: Progress | None) -> Path:
         raise MissingWeights(missing_text(name, source, "no address to fetch it from"))
     with urllib.request.urlopen(source.url, timeout=60) as reply, atomic(target) as file:  # noqa: S310 (https only, above)
         total = int(reply.headers.get("Content-Length") or 0)
+        if source.git_blob and not total:  # git needs it before the content
+            raise OSError("the server does not say how long the file is")
         sha, blob, done = hashlib.sha256(), _blob_hash(total), 0
         while block := reply.read(1 << 20):
             file.write(block)

@@ -1,0 +1,112 @@
+"""Any autoencoder of the hub that has a class in diffusers: hf:OWNER/REPO[/FOLDER]."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from cvbench.errors import BadWeights, MissingWeights, UsageError
+from cvbench.models.autoencoders import AUTOENCODERS
+from cvbench.models.building import INDEX, full_config, on_meta, shards_of
+from cvbench.models.diffusers import halves, measure
+from cvbench.models.entry import ModelEntry
+from cvbench.weights import Source
+
+PREFIX = "hf:"
+FILES = ("diffusion_pytorch_model.safetensors", INDEX, "diffusion_pytorch_model.bin")
+"""What folders of weights hold, one or another."""
+
+
+def hub_entry(spec: str) -> ModelEntry:
+    """Return the entry of the autoencoder in a repository, or a folder of it, that `spec` names.
+
+    Only its config.json, and of weights in several files their index, are downloaded; traits and parameters follow
+    from them. Raises UsageError for another form of `spec`, a repository that is not there and a class that is none
+    of AUTOENCODERS, MissingWeights where the hub cannot be asked, BadWeights for a config that makes no network.
+    """
+    repo, folder = _split(spec)
+    config = _config(spec, repo, folder)
+    name = str(config.pop("_class_name", "without _class_name"))
+    if name not in AUTOENCODERS:
+        raise UsageError(f"{spec}: its config.json is of a {name}; supported are {', '.join(AUTOENCODERS)}")
+    full = full_config(name, config)
+    try:
+        traits = measure(name, full)
+        params = halves(on_meta(name, {**full, "regularizer": "kl"}))  # FSQ has none, and none of its own parameters
+    except (ValueError, TypeError, KeyError, RuntimeError, AssertionError) as error:
+        raise BadWeights(f"{spec}: its config.json makes no {name} ({type(error).__name__}: {error})") from error
+    return ModelEntry(
+        f"{name} of {repo}",
+        "cvbench.models.diffusers:Diffusers",
+        traits,
+        config={"_class_name": name, **config},
+        source=Source(_files(spec, repo, folder), repo),
+        params=params,
+    )
+
+
+def _split(spec: str) -> tuple[str, str]:
+    """Return repository and folder, this with a slash at its end or empty."""
+    owner, _, rest = spec.removeprefix(PREFIX).partition("/")
+    repo, _, folder = rest.strip("/").partition("/")
+    if not (spec.startswith(PREFIX) and owner and repo):
+        raise UsageError(f"{spec}: name a repository of the hub as {PREFIX}OWNER/REPO or {PREFIX}OWNER/REPO/FOLDER")
+    return f"{owner}/{repo}", f"{folder}/" if folder else ""
+
+
+def _config(spec: str, repo: str, folder: str) -> dict[str, Any]:
+    file = _file(spec, repo, f"{folder}config.json")
+    if file is None:
+        hint = "" if folder else f"; autoencoders of pipelines lie in a folder: {spec}/vae"
+        raise UsageError(f"{spec}: {repo} has no {folder}config.json{hint}")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise BadWeights(f"{file} is no JSON ({error})") from error
+    if not isinstance(config, dict):
+        raise BadWeights(f"{file} holds a {type(config).__name__}, not the network's settings")
+    return config
+
+
+def _files(spec: str, repo: str, folder: str) -> tuple[str, ...]:
+    """Return the files of weights that the repository has, and the config.json beside them."""
+    name = next((name for name in FILES if _has(repo, f"{folder}{name}")), FILES[0])
+    index = _file(spec, repo, f"{folder}{name}") if name == INDEX else None
+    shards = shards_of(index) if index else []
+    return tuple(f"{folder}{file}" for file in (*shards, name, "config.json"))
+
+
+def _has(repo: str, path: str) -> bool:
+    """Tell whether a file is known to be in a repository; where the hub cannot be asked, those in the cache are."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(repo, path), str):
+        return True
+    try:
+        return HfApi().file_exists(repo, path)
+    except Exception:  # the hub and network libraries raise many kinds; fetching will meet it again, and tell
+        return False
+
+
+def _file(spec: str, repo: str, path: str) -> Path | None:
+    """Return a small file of a repository from the cache or the hub, None when the repository has none of that name."""
+    from huggingface_hub import errors, hf_hub_download
+
+    try:
+        return Path(hf_hub_download(repo, path))
+    except errors.GatedRepoError as error:
+        raise MissingWeights(f"{spec}: the repository is gated; accept its licence on its page and log in") from error
+    except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
+        raise UsageError(f"{spec}: the hub has no repository {repo}, or none that you may read") from error
+    except errors.LocalEntryNotFoundError as error:
+        raise MissingWeights(f"{spec}: {_elsewhere(repo, path)} (offline)") from error
+    except errors.EntryNotFoundError:
+        return None
+    except Exception as error:  # hub and network libraries raise many kinds
+        raise MissingWeights(f"{spec}: {_elsewhere(repo, path)} ({type(error).__name__}: {error})") from error
+
+
+def _elsewhere(repo: str, path: str) -> str:
+    return (
+        f"{path} is not in the hub's cache and cannot be fetched; on a machine with network run "
+        f"`hf download {repo} {path}`, and copy its cache (HF_HOME) here"
+    )

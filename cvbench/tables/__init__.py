@@ -1,0 +1,33 @@
+"""Records to tables: Markdown, HTML, CSV, LaTeX, JSON. No torch.
+
+`table` says what a table is, `cells` makes cells of scores, `ranking` marks the best, `build` lays records out,
+`formats` prints.
+"""
+
+from cvbench.tables.build import SPEED, build
+from cvbench.tables.cells import Footnotes, Scores, SignatureMismatch, differences, show
+from cvbench.tables.formats import FORMATS, html, latex, markdown, samples_csv, to_csv, to_json
+from cvbench.tables.ranking import ranks
+from cvbench.tables.table import NOTHING, Cell, Column, Table
+
+__all__ = [
+    "FORMATS",
+    "NOTHING",
+    "SPEED",
+    "Cell",
+    "Column",
+    "Footnotes",
+    "Scores",
+    "SignatureMismatch",
+    "Table",
+    "build",
+    "differences",
+    "html",
+    "latex",
+    "markdown",
+    "ranks",
+    "samples_csv",
+    "show",
+    "to_csv",
+    "to_json",
+]

@@ -1,0 +1,152 @@
+"""Records laid out as the paper's Table 1: a row a model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from cvbench.errors import UsageError
+from cvbench.metrics import METRICS
+from cvbench.records import ModelFacts, RunRecord
+from cvbench.tables.cells import (
+    Footnotes,
+    Scores,
+    SignatureMismatch,
+    Style,
+    compatibility,
+    data_names,
+    data_notes,
+    differences,
+    parameters,
+    untrained,
+)
+from cvbench.tables.table import NOTHING, Cell, Column, Table
+
+SPEED = (("enc. fps", "encode_fps", "higher"), ("dec. fps", "decode_fps", "higher"), ("peak MiB", "peak_mib", "lower"))
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A row of a table: a model under one protocol, with its record on each data set."""
+
+    model: str
+    protocol: str
+    records: Mapping[str, RunRecord]
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What is known of the model, from a record in which it ran where there is one."""
+        return min(self.records.values(), key=lambda r: bool(r.error)).model
+
+
+def build(records: Sequence[RunRecord], *, intervals: bool = False, allow_mixed: bool = False) -> Table:
+    """Lay records out as the paper's Table 1: a row a model; Params, FCR, Comp., then each data set's metrics.
+
+    A model under two protocols has two rows; of equal records the newest is taken. Best and second are marked with
+    all that tie (`cvbench.tables.ranking.tied`).
+    Raises SignatureMismatch naming the fields that differ when scores of one column were not made alike, unless
+    `allow_mixed`, which makes footnotes of them.
+    """
+    if not records:
+        raise UsageError("there are no records to tabulate")
+    footnotes, style = Footnotes(), Style(intervals, allow_mixed)
+    rows = lineup(records, footnotes, style)
+    taken = [record for row in rows for record in row.records.values()]
+    used = {name for r in taken for name in (*r.scores, *r.unavailable)}
+    scores = Scores(taken, {name: METRICS[name] for name in METRICS if name in used}, footnotes, style)
+    columns = [*_facts(rows, footnotes), *_scores(rows, scores), *_speeds(rows)]
+    body = [list(cells) for cells in zip(*(cells for _, cells in columns), strict=True)]
+    for data in data_names(records):
+        for note in data_notes(data, scores.of_data[data]):
+            footnotes.refer(note)
+    footnotes.refer(_speed_note(taken))
+    return Table([column for column, _ in columns], body, footnotes.texts, scores.signatures())
+
+
+def lineup(records: Sequence[RunRecord], footnotes: Footnotes, style: Style) -> list[Contestant]:
+    """Gather records to rows, in order. Raises SignatureMismatch for two records of one place that differ."""
+    found: dict[tuple[str, str], dict[str, RunRecord]] = {}
+    for record in records:
+        places = found.setdefault((record.model.name, str(record.protocol["name"])), {})
+        held = places.get(record.data.name)
+        places[record.data.name] = _one(held, record, footnotes, style) if held else record
+    return [Contestant(model, protocol, places) for (model, protocol), places in found.items()]
+
+
+def _one(held: RunRecord, other: RunRecord, footnotes: Footnotes, style: Style) -> RunRecord:
+    """Return the newer of two records of one place, the one that ran where the other did not."""
+    if held.error or other.error:
+        return other if held.error else held
+    differing = _differing(held, other)
+    where = f"two records of {held.model.name} on {held.data.name} under {held.protocol['name']}"
+    if differing and not style.allow_mixed:
+        raise SignatureMismatch(f"{where}: {differing}. Tabulate one folder at a time, or pass --allow-mixed")
+    footnotes.refer(differing and f"{where}, the newer one shown: {differing}")
+    older, newer = sorted((held, other), key=lambda r: r.created)
+    return newer if differing else _merged(older, newer)
+
+
+def _merged(older: RunRecord, newer: RunRecord) -> RunRecord:
+    """Return the newer record with the metrics that only the older one has."""
+    scores = {**older.scores, **newer.scores}
+    reasons = {**older.unavailable, **newer.unavailable}
+    return replace(newer, scores=scores, unavailable={m: why for m, why in reasons.items() if m not in newer.scores})
+
+
+def _differing(held: RunRecord, other: RunRecord) -> str:
+    both = [(held.scores[m].signature, other.scores[m].signature) for m in held.scores if m in other.scores]
+    fields = [differences(*pair) for pair in both if pair[0] != pair[1]]
+    weights = "weights or options differ" if held.model.digest != other.model.digest else ""
+    return fields[0] if fields else weights
+
+
+Filled = tuple[Column, list[Cell]]
+
+
+def _facts(rows: Sequence[Contestant], footnotes: Footnotes) -> list[Filled]:
+    facts = [row.facts for row in rows]
+    names = [row.model for row in rows]
+    labels = [f"{r.model} ({r.protocol})" if names.count(r.model) > 1 else r.model for r in rows]
+    totals = [float(sum(f.params)) if f.params else None for f in facts]
+    return [
+        (
+            Column("", "Model"),
+            [Cell(label, notes=footnotes.refer(untrained(f))) for label, f in zip(labels, facts, strict=True)],
+        ),
+        (
+            Column("", "Params"),
+            [Cell(parameters(f) or NOTHING, total) for f, total in zip(facts, totals, strict=True)],
+        ),
+        (Column("", "FCR"), [Cell(str(f.temporal), float(f.temporal)) if f.temporal else Cell(NOTHING) for f in facts]),
+        (Column("", "Comp."), [Cell(compatibility(f) or NOTHING) for f in facts]),
+    ]
+
+
+def _scores(rows: Sequence[Contestant], scores: Scores) -> list[Filled]:
+    filled = []
+    for data in scores.of_data:
+        for name, metric in scores.metrics.items():
+            label = f"{metric.label} {metric.arrow}" if name != "bpp" else metric.label
+            column = Column(data if len(scores.of_data) > 1 else "", label, metric.better)
+            filled.append((column, scores.column([row.records.get(data) for row in rows], name)))
+    return filled
+
+
+def _speeds(rows: Sequence[Contestant]) -> list[Filled]:
+    speeds = [next((r.speed for r in row.records.values() if r.speed), None) for row in rows]
+    if not any(speeds):
+        return []
+    return [
+        (Column("", label, better), [_number(speed.get(key) if speed else None) for speed in speeds])
+        for label, key, better in SPEED
+    ]
+
+
+def _number(value: float | None) -> Cell:
+    return Cell(NOTHING) if value is None else Cell(f"{value:.0f}" if value >= 10 else f"{value:.2g}", value)
+
+
+def _speed_note(records: Sequence[RunRecord]) -> str:
+    speed = next((r.speed for r in records if r.speed), None)
+    if not speed:
+        return ""
+    where = f"{speed['device']}, {speed['threads']} threads, clip {speed['shape']}"
+    return f"speed on {where}; peak memory beyond the weights"

@@ -1,0 +1,197 @@
+"""Scores to cells: what a cell says, its footnotes, and whether it may stand in its column."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from cvbench.errors import UsageError
+from cvbench.metrics import Metric
+from cvbench.records import Failure, ModelFacts, RunRecord, Score
+from cvbench.tables.ranking import Standing, ranks
+from cvbench.tables.table import NOTHING, Cell
+
+NOT_RUN = "not run"
+FAILED = "failed"
+ABSENT = {"MissingWeights": "weights missing", "BadWeights": "weights unusable"}
+"""What a cell says of a model that could not run, by the record's `error_kind`."""
+SIGNS = {"yes": "✓", "no": "×"}
+
+
+class SignatureMismatch(UsageError):
+    """Scores that may not share a column."""
+
+
+class Footnotes:
+    """Footnotes, numbered in the order in which they are first needed."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def refer(self, text: str) -> tuple[int, ...]:
+        """Return the number of a footnote, adding it when it is new; no number for an empty one."""
+        if text and text not in self.texts:
+            self.texts.append(text)
+        return (self.texts.index(text) + 1,) if text else ()
+
+
+@dataclass(frozen=True)
+class Style:
+    """How scores are shown: with 95 % intervals, and with footnotes where signatures differ instead of refused."""
+
+    intervals: bool = False
+    allow_mixed: bool = False
+
+
+class Scores:
+    """The scores of records as cells with footnotes; those of one data set and metric make a column."""
+
+    def __init__(
+        self, records: Sequence[RunRecord], metrics: Mapping[str, Metric], footnotes: Footnotes, style: Style
+    ) -> None:
+        self.records, self.metrics, self.footnotes, self.style = records, metrics, footnotes, style
+        self.of_data = {data: [r for r in records if r.data.name == data] for data in data_names(records)}
+        self.shared = {data: shared_failures(of_data) for data, of_data in self.of_data.items()}
+        self.standard = {(data, name): self._standard(data, name) for data in self.of_data for name in metrics}
+
+    def column(self, records: Sequence[RunRecord | None], name: str) -> list[Cell]:
+        """Return the cells of one metric, the best of them marked; None stands for a model that was not run."""
+        cells = [self.cell(record, name) for record in records]
+        return [
+            replace(c, rank=r) for c, r in zip(cells, ranks([self._standing(r, name) for r in records]), strict=True)
+        ]
+
+    def cell(self, record: RunRecord | None, name: str) -> Cell:
+        """Return one cell. Raises SignatureMismatch for a score that was not made as the others of its column."""
+        if record is None:
+            return Cell(NOT_RUN)
+        if record.error:
+            notes = self.footnotes.refer(f"{record.model.name}: {record.error}")
+            return Cell(ABSENT.get(record.error_kind, FAILED), notes=notes)
+        reason = record.unavailable.get(name, "")
+        notes = self.footnotes.refer(reason and f"{self.metrics[name].label}: {reason}")
+        score = record.scores.get(name)
+        if score is None:
+            return Cell(NOTHING if reason else NOT_RUN, notes=notes)
+        notes += self.footnotes.refer(score.note and f"{self.metrics[name].label} of {record.model.name}: {score.note}")
+        notes += self._own_failures(record, name) + self._mixed(record, name, score)
+        text = show(score, self.metrics[name].digits, self.style.intervals)
+        return Cell(text, score.value, score.low, score.high, notes=notes)
+
+    def signatures(self) -> list[str]:
+        """Return one line a data set: its metrics' versions, and what their scores have in common."""
+        lines = []
+        for data, records in self.of_data.items():
+            found = [s for (d, m), s in self.standard.items() if d == data and s and m != "bpp"]
+            if found:
+                heads = ", ".join(s.split(" ", 1)[0] for s in found)
+                lines.append(f"{heads} {found[0].partition(' ')[2]} n={max(r.data.n for r in records)}")
+        return lines
+
+    def _standing(self, record: RunRecord | None, name: str) -> Standing | None:
+        """Return a score that competes: the identity, untrained models and bits spent do not."""
+        if record is None or name not in record.scores or name == "bpp":
+            return None
+        rivals = record.model.role != "reference" and record.model.init != "random"
+        return Standing(record.scores[name], record, self.metrics[name]) if rivals else None
+
+    def _standard(self, data: str, name: str) -> str | None:
+        """Return the signature that most scores of a column have; of those that are whole, where there are any."""
+        scored = [r for r in self.of_data[data] if name in r.scores]
+        whole = [r for r in scored if not self._lost(r)] or scored
+        signatures = [r.scores[name].signature for r in whole]
+        return max(signatures, key=signatures.count) if signatures else None
+
+    def _lost(self, record: RunRecord) -> list[Failure]:
+        """Return the samples that only this model failed on; unreadable ones are the data set's."""
+        return [f for f in record.failures if (f.id, f.error) not in self.shared[record.data.name]]
+
+    def _own_failures(self, record: RunRecord, name: str) -> tuple[int, ...]:
+        lost = self._lost(record)
+        if not lost or name == "bpp":
+            return ()
+        shown = "; ".join(f"{f.id}: {f.error}" for f in lost[:3]) + ("; …" if len(lost) > 3 else "")
+        where = f"{record.model.name} on {record.data.name}"
+        return self.footnotes.refer(f"{where}: scored on {record.data.n} samples, failed on {len(lost)}: {shown}")
+
+    def _mixed(self, record: RunRecord, name: str, score: Score) -> tuple[int, ...]:
+        """Compare a score's signature with its column's; of a model that lost samples, all but the samples."""
+        standard = self.standard[record.data.name, name] or score.signature
+        pair = [standard, score.signature]
+        if self._lost(record):
+            pair = [_without_samples(text) for text in pair]
+        if pair[0] == pair[1]:
+            return ()
+        text = f"{record.model.name}, {self.metrics[name].label} on {record.data.name}: {differences(*pair)}"
+        if self.style.allow_mixed:
+            return self.footnotes.refer(f"not comparable: {text}")
+        raise SignatureMismatch(
+            f"these scores may not share a column. {text}. Tabulate one protocol at a time, or pass --allow-mixed"
+        )
+
+
+def _without_samples(signature: str) -> str:
+    return " ".join(token for token in signature.split() if not token.startswith("data="))
+
+
+def data_names(records: Iterable[RunRecord]) -> list[str]:
+    """Return the data sets of records, in their order."""
+    return list(dict.fromkeys(r.data.name for r in records))
+
+
+def shared_failures(records: Sequence[RunRecord]) -> list[tuple[str, str]]:
+    """Return the failures that all records of a data set have, in order: its unreadable samples."""
+    found = [[(f.id, f.error) for f in r.failures] for r in records if r.samples]
+    return [failure for failure in found[0] if all(failure in others for others in found[1:])] if found else []
+
+
+def data_notes(data: str, records: Sequence[RunRecord]) -> list[str]:
+    """Say what concerns a data set whatever the model: its note, unreadable files, shortened strides."""
+    ran = [r for r in records if not r.error]
+    if not ran:
+        return []
+    failed = [f"{i}: {e}" for i, e in shared_failures(records)]
+    shown = "; ".join(failed[:5]) + ("; …" if len(failed) > 5 else "")
+    short = sum("available" in s.facts for s in ran[0].samples)
+    texts = [
+        ran[0].data.note,
+        f"{len(failed)} samples not scored: {shown}" if failed else "",
+        f"{short} clips shorter than asked, their stride or length reduced by the protocol's rule" if short else "",
+    ]
+    return [f"{data}: {text}" for text in texts if text]
+
+
+def parameters(facts: ModelFacts) -> str:
+    """Return the parameters of encoder and decoder in millions, "" when there are none."""
+    if not facts.params or not sum(facts.params):
+        return ""
+    digits = 2 if sum(facts.params) < 2_000_000 else 0
+    return " + ".join(f"{count / 1e6:.{digits}f}M" for count in facts.params)
+
+
+def compatibility(facts: ModelFacts) -> str:
+    """Return ✓, ×, or what else is known of the compatibility with an image model's latents."""
+    return SIGNS.get(facts.compatible, facts.compatible)
+
+
+def untrained(facts: ModelFacts) -> str:
+    """Return the footnote of a model without trained weights, "" for the others."""
+    return "untrained: random weights, for shape and speed only" if facts.init == "random" else ""
+
+
+def differences(first: str, second: str) -> str:
+    """Say which fields of two signatures differ."""
+    fields = [dict(_pair(token) for token in text.split()) for text in (first, second)]
+    keys = [k for k in {**fields[0], **fields[1]} if fields[0].get(k) != fields[1].get(k)]
+    return ", ".join(f"{k} is {fields[1].get(k)} instead of {fields[0].get(k)}" for k in keys)
+
+
+def _pair(token: str) -> tuple[str, str]:
+    key, equals, value = token.partition("=")
+    return (key, value) if equals else ("metric", token)
+
+
+def show(score: Score, digits: int, intervals: bool) -> str:
+    """Return a score as text, with its interval when asked."""
+    text = f"{score.value:.{digits}f}"
+    if intervals and score.low is not None and score.high is not None:
+        text += f" [{score.low:.{digits}f}, {score.high:.{digits}f}]"
+    return text

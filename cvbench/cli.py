@@ -408,3 +408,86 @@ def baseline_save_command(run: Path, folder: Path, speed: bool) -> int:
         for name in names:
             click.echo(f"{what}\t{name}")
     return INCOMPLETE if saved.refused else DONE
+
+
+@cli.group("weights")
+def weights_group() -> None:
+    """Find, fetch and verify weights.
+
+    \b
+      cvbench weights list
+      cvbench weights fetch vae-sd21 cvvae
+      cvbench weights path cvvae
+    """
+
+
+def weights_sources(names: Sequence[str]) -> dict[str, Any]:
+    """Return where the weights of the named models and metrics come from; of all when none is named."""
+    from cvbench.errors import UnknownName
+    from cvbench.models import MODELS
+    from cvbench.probes import FEATURES, PROBES
+
+    known = {name: entry.source for name, entry in MODELS.items() if entry.source}
+    known |= {name: entry.source for name, entry in PROBES.items() if entry.source}
+    known |= {name: sources[0] for entry in FEATURES.values() for name, sources in entry.weights.items()}
+    for name in names:
+        if name not in known:
+            raise UnknownName("model or metric with weights", name, known)
+    return {name: known[name] for name in names or known}
+
+
+def given_weights() -> Any:
+    """Return the paths that cvbench.toml names."""
+    from cvbench.config import load_config
+    from cvbench.data import DATASETS
+
+    return load_config(Path.cwd(), DATASETS).weights
+
+
+@weights_group.command("list")
+@click.argument("names", nargs=-1)
+def weights_list_command(names: Sequence[str]) -> int:
+    """Show where weights lie on this machine, or come from."""
+    from cvbench import weights
+
+    print_rows(weights.COLUMNS, [h.row for h in weights.listing(weights_sources(names), given_weights())])
+    return DONE
+
+
+@weights_group.command("verify")
+@click.argument("names", nargs=-1)
+def weights_verify_command(names: Sequence[str]) -> int:
+    """Read every file that is here, whole, and compare its hash. Exit code 3: one is damaged or another's."""
+    from cvbench import weights
+
+    holdings = weights.verify(weights_sources(names), given_weights())
+    print_rows(weights.COLUMNS, [h.row for h in holdings])
+    return INCOMPLETE if any(h.bad for h in holdings) else DONE
+
+
+@weights_group.command("path")
+@click.argument("name")
+def weights_path_command(name: str) -> int:
+    """Print where weights lie. Exit code 3: not on this machine."""
+    from cvbench import weights
+
+    click.echo(weights.path_of(name, weights_sources([name])[name], given_weights()))
+    return DONE
+
+
+@weights_group.command("fetch")
+@click.argument("names", nargs=-1, required=True)
+def weights_fetch_command(names: Sequence[str]) -> int:
+    """Download weights, continuing where a download stopped; hashes are checked. Exit code 3: some are missing."""
+    from cvbench import weights
+
+    failed = False
+    for name, source in weights_sources(names).items():
+        try:
+            with progress_bar() as report:
+                path = weights.fetch(name, source, given_weights(), lambda done, total, n=name: report(n, done, total))
+            click.echo(f"{name}\t{path}")
+        except CvbenchError as error:
+            click.echo(f"Error: {error}", err=True)
+            failed = True
+    return INCOMPLETE if failed else DONE

@@ -88,7 +88,8 @@ class RunRecord:
     """One model on one data set under one protocol.
 
     `unavailable` names metrics that could not be computed and why; `error` is set when the model could not run at
-    all, `error_kind` names the class of the error (of `cvbench.errors`, where it is one). `speed`, `environment` and `created` are the parts in which two equal runs may differ.
+    all, `error_kind` is then the name of the error's class (in `cvbench.errors`, where it is one of ours). `speed`,
+    `environment` and `created` are the parts in which two equal runs may differ.
     """
 
     model: ModelFacts

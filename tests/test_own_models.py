@@ -197,8 +197,7 @@ def test_an_untrained_network_comes_from_its_seed_alone(name: str) -> None:
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
-# releases 1.0 and 1.1 of Open-Sora-Plan average over time, for which the CPU has no bfloat16
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in ("vae-osp", "vae-osp-1.1")])
+@pytest.mark.parametrize("name", NETWORKS)
 def test_half_precision_stays_near_full_precision(name: str) -> None:
     model = build(name, dtype=torch.bfloat16, options=TINY.get(name, {}))
     target = video("half", 1, 3, 5, 16, 16)

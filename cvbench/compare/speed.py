@@ -17,7 +17,7 @@ def speed_findings(pairs: Sequence[Pair], factor: float, reference: str | None) 
     """
     timed = [(old, new) for old, new in pairs if old.speed]
     if not timed and pairs:
-        yield finding_of(pairs[0][0], "speed", "incomplete", "the baseline holds no speed; save it with --speed")
+        yield _of_all(pairs[0][0], "the baseline holds no speed; save it with --speed")
     for place in dict.fromkeys((old.data.name, old.protocol["name"]) for old, _ in timed):
         yield from _of_group([p for p in timed if (p[0].data.name, p[0].protocol["name"]) == place], factor, reference)
 
@@ -31,11 +31,15 @@ def _of_group(group: Sequence[Pair], factor: float, reference: str | None) -> It
     standard = _standard(usable, reference)
     if standard is None:
         needed = f"the model {reference}" if reference else "a second model to be timed against"
-        yield finding_of(group[0][0], "speed", "incomplete", f"run and baseline lack the speed of {needed}")
+        yield _of_all(group[0][0], f"run and baseline lack the speed of {needed}")
         return
     for pair in usable:
         for side in ("encoding", "decoding") if pair is not standard else ():
             yield _finding(side, pair, standard, factor)
+
+
+def _of_all(record: RunRecord, text: str) -> Finding:
+    return replace(finding_of(record, "speed", "incomplete", text), model="every model")
 
 
 def _obstacle(old: RunRecord, new: RunRecord) -> str:

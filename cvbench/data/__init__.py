@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from cvbench.data.crosscheck import load_decord
 from cvbench.data.dataset import Dataset, DatasetEntry, Item
 from cvbench.data.folder import open_path
-from cvbench.data.frames import Reader
+from cvbench.data.files import Reader
 from cvbench.data.named import DATASETS
 from cvbench.errors import UnknownName, UsageError
 
@@ -24,6 +23,8 @@ def open_dataset(spec: str, roots: Mapping[str, Path], limit: int | None = None,
     if limit is not None and limit < 1:
         raise UsageError(f"a limit must be at least 1, got {limit}")
     if reader == "decord":
+        from cvbench.data.crosscheck import load_decord
+
         load_decord()
     dataset = find(spec, roots, reader)
     if limit is None or limit >= len(dataset.items):

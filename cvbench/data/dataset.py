@@ -1,4 +1,4 @@
-"""A data set: items in a fixed order, each read only when it is asked for."""
+"""A data set: items in a fixed order, each read only when it is asked for; the decoders are loaded only then, too."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from cvbench.data.frames import Reader, read_file, read_numbered
+from cvbench.data.files import Reader
 from cvbench.types import Sample, Sampling
 
 
@@ -64,11 +64,15 @@ def numbered_item(paths: Sequence[Path], name: str, fps: float | None = None, ca
 
 def read_named(name: str, path: Path, reader: Reader, sampling: Sampling) -> Sample:
     """Read a file and give it its id."""
+    from cvbench.data.frames import read_file
+
     return replace(read_file(path, sampling, reader), id=name)
 
 
 def read_clip(name: str, paths: Sequence[Path], fps: float | None, sampling: Sampling) -> Sample:
     """Read numbered frames and give the clip its id."""
+    from cvbench.data.frames import read_numbered
+
     return replace(read_numbered(paths, sampling, fps), id=name)
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Literal, NoReturn, TypeAlias
 
 from cvbench.errors import CvbenchError, UnreadableSample
 from cvbench.types import Sampling
 
+Reader: TypeAlias = Literal["pyav", "decord"]
 LEAST_SIDE = 16
 """Smaller pictures are refused: the windows of SSIM (11) do not fit, and resized they show only the filter."""
 

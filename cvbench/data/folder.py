@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from cvbench.data.dataset import Dataset, Item, file_item, numbered_item
-from cvbench.data.frames import Reader
-from cvbench.data.images import image_size
+from cvbench.data.files import Reader
 from cvbench.errors import UsageError
 
 # fmt: off
@@ -118,6 +117,8 @@ def is_numbered(paths: Sequence[Path]) -> bool:
     numbers = sorted(int(match[1]) for match in found if match)
     if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         return False
+    from cvbench.data.images import image_size
+
     ends = in_order(paths)
     return image_size(ends[0]) == image_size(ends[len(ends) // 2]) == image_size(ends[-1])
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cvbench.data.files import LEAST_SIDE, frame_indices, refuse, refusing
+from cvbench.data.files import LEAST_SIDE, Reader, frame_indices, refuse, refusing
 from cvbench.data.images import is_animated, open_image, read_animation, read_image, read_still
 from cvbench.data.resize import prepare
-from cvbench.data.video import Reader, read_video
+from cvbench.data.video import read_video
 from cvbench.types import Sample, Sampling
 
 __all__ = [

@@ -11,7 +11,7 @@ from typing import Any
 
 from cvbench.data.dataset import Dataset, DatasetEntry, Item, file_item, numbered_item
 from cvbench.data.folder import IMAGES, VIDEOS, hidden, in_order, walk
-from cvbench.data.frames import Reader, frame_indices
+from cvbench.data.files import Reader, frame_indices
 from cvbench.errors import UsageError
 from cvbench.types import Sample, Sampling
 

@@ -19,7 +19,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 import av
 import numpy as np
@@ -27,11 +26,9 @@ from av.video.reformatter import Interpolation
 from jaxtyping import UInt8
 from PIL import Image
 
-from cvbench.data.files import check_size, frame_indices, refuse, refusing, span
+from cvbench.data.files import Reader, check_size, frame_indices, refuse, refusing, span
 from cvbench.data.images import Picture, over_white, to_array
 from cvbench.types import Sample, Sampling
-
-Reader: TypeAlias = Literal["pyav", "decord"]
 
 EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
 PLAIN = int(Interpolation.BILINEAR)

@@ -3,22 +3,25 @@
 import hashlib
 import importlib
 import importlib.util
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvbench.errors import UnknownName, UsageError
 from cvbench.models.builtin import BUILTIN
 from cvbench.models.entry import ModelEntry, Option
+from cvbench.models.interp_entries import INTERPOLATION, at_factor
 from cvbench.models.paper import PAPER
 
 if TYPE_CHECKING:
     from cvbench.tensors import VideoVAE
 
-MODELS: dict[str, ModelEntry] = {**BUILTIN, **PAPER}
+MODELS: dict[str, ModelEntry] = {**BUILTIN, **PAPER, **INTERPOLATION}
+TIMES = re.compile(r"\d+x")
 
 
 def parse(spec: str) -> tuple[str, ModelEntry, dict[str, Option]]:
-    """Split `NAME@OPTION=VALUE,...` into name, entry and options.
+    """Split `NAME@OPTION=VALUE,...` into name, entry and options; `rife@4x` is short for `rife@factor=4`.
 
     Raises UnknownName for an unknown model or option, UsageError for a value of the wrong kind.
     """
@@ -29,9 +32,13 @@ def parse(spec: str) -> tuple[str, ModelEntry, dict[str, Option]]:
     options = dict(entry.options)
     for pair in filter(None, tail.split(",")):
         key, _, text = pair.partition("=")
+        if "factor" in options and TIMES.fullmatch(pair):
+            key, text = "factor", pair[:-1]
         if key not in options:
             raise UnknownName(f"option of {name}", key, options or {"(it has none)": 0})
         options[key] = _option(name, key, text, type(options[key]))
+    if name in INTERPOLATION:
+        return name, at_factor(name, int(options["factor"])), options
     return name, entry, options
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from cvbench.errors import BadWeights, MissingWeights, Unavailable, UnknownName
-from cvbench.weights import Source, fetch, locate, path_digest
+from cvbench.weights import Source, fetch, file_digest, locate, path_digest
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +94,10 @@ def load_probe(name: str, device: "torch.device", weights: Mapping[str, Path] | 
     build = getattr(importlib.import_module(module), attribute)
     if entry.source is None:
         return cast(PairProbe, build())
-    return cast(PairProbe, build(fetch(name, entry.source, weights), device))
+    path = fetch(name, entry.source, weights)
+    if not file_digest(path).startswith(entry.source.sha256):
+        raise BadWeights(f"{path} is not {entry.source.file}, on which {name} is defined; fetch {entry.source.origin}")
+    return cast(PairProbe, build(path, device))
 
 
 @runtime_checkable

@@ -18,6 +18,7 @@ from cvbench.tables.cells import (
     parameters,
     untrained,
 )
+from cvbench.tables.ranking import tie_remark
 from cvbench.tables.table import NOTHING, Cell, Column, Table
 
 SPEED = (("enc. fps", "encode_fps", "higher"), ("dec. fps", "decode_fps", "higher"), ("peak MiB", "peak_mib", "lower"))
@@ -58,7 +59,8 @@ def build(records: Sequence[RunRecord], *, intervals: bool = False, allow_mixed:
         for note in data_notes(data, scores.of_data[data]):
             footnotes.refer(note)
     footnotes.refer(_speed_note(taken))
-    return Table([column for column, _ in columns], body, footnotes.texts, scores.signatures())
+    remarks = tie_remark(cells for _, cells in columns)
+    return Table([column for column, _ in columns], body, footnotes.texts, scores.signatures(), remarks=remarks)
 
 
 def lineup(records: Sequence[RunRecord], footnotes: Footnotes, style: Style) -> list[Contestant]:

@@ -1,7 +1,7 @@
 """Which scores of a column are best and second, and which of them tie."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,8 +9,10 @@ import numpy as np
 
 from cvbench.metrics import Metric, clip_psnr
 from cvbench.records import RunRecord, Score
+from cvbench.tables.table import Cell
 
 FEWEST = 8  # clips below which paired differences say nothing
+TIES = "Bold: best, underlined: second, each with all that tie with it (see `cvbench table --help`)."
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,12 @@ def ranks(standings: Sequence[Standing | None]) -> list[int]:
     first = _leaders(competing)
     second = _leaders([s for s in competing if s not in first])
     return [1 if s in first else 2 if s in second else 0 for s in standings]
+
+
+def tie_remark(columns: Iterable[Sequence[Cell]]) -> list[str]:
+    """Return what a reader must know of a table in which a mark stands more than once in a column."""
+    marks = [[cell.rank for cell in column] for column in columns]
+    return [TIES] if any(m.count(1) > 1 or m.count(2) > 1 for m in marks) else []
 
 
 def _leaders(competing: list[Standing]) -> list[Standing | None]:

@@ -119,7 +119,7 @@ def repeat_first(x: Features, times: int = 2) -> Features:
 
 def mean_of_three(x: Features) -> Features:
     """Average three frames, every second frame."""
-    return F.avg_pool3d(x, (3, 1, 1), (2, 1, 1))
+    return F.avg_pool3d(x.float(), (3, 1, 1), (2, 1, 1)).to(x.dtype)  # no bfloat16 kernel on CPUs
 
 
 def stretch(x: Features, scale: Triple) -> Features:

@@ -1,144 +1,19 @@
-"""The published tables: one TOML each in `benchmarks/`, printed in the paper's layout from records. No torch."""
+"""Records in the layout of a published table."""
 
-import tomllib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from decimal import Decimal
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
-from cvbench.errors import UnknownName, UsageError
-from cvbench.metrics import METRICS, Metric
+from cvbench.paper.read import FACTS, Block, PaperColumn, PaperRow, PaperTable
 from cvbench.protocols import PROTOCOLS
 from cvbench.records import RunRecord
-from cvbench.suites import folder
 from cvbench.tables import Cell, Column, Footnotes, Scores, SignatureMismatch, Table
 from cvbench.tables.build import Contestant, lineup
-from cvbench.tables.cells import NOT_RUN, SIGNS, Style, compatibility, data_notes, parameters, untrained
+from cvbench.tables.cells import NOT_RUN, Style, compatibility, data_notes, parameters, untrained
+from cvbench.tables.ranking import tie_remark
 from cvbench.tables.table import NOTHING
 
 NOT_PUBLIC = "weights not public"
-FACTS = {"params": "Params", "fcr": "FCR", "comp": "Comp.", "trainable": "Trainable", "frames": "Frames"}
-"""What a table may say of a method beside its scores."""
 LEGEND = "Cells: measured (published; measured − published, to the digits published)."
-TIES = "Bold: best, underlined: second, each with all that tie with it."
-
-
-@dataclass(frozen=True)
-class PaperColumn:
-    """A column of scores: the data set and metric of the records, and what the paper heads it with."""
-
-    data: str
-    metric: str
-    heading: str
-    label: str
-    info: Metric
-
-
-@dataclass(frozen=True)
-class PaperRow:
-    """A row: the method as printed, the model that stands for it, and the published cells as printed.
-
-    `reproducible` is False where the weights are not public; `why` says more.
-    """
-
-    method: str
-    model: str = ""
-    facts: Mapping[str, str] = field(default_factory=dict)
-    published: tuple[str, ...] = ()
-    reproducible: bool = True
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class Block:
-    """Rows under one head. `samples` is how many the paper scored on a data set, where it says so."""
-
-    caption: str
-    protocol: str
-    facts: tuple[str, ...]
-    columns: tuple[PaperColumn, ...]
-    rows: tuple[PaperRow, ...]
-    notes: tuple[str, ...]
-    samples: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class PaperTable:
-    """A published table; `small` is its counterpart with the project's own small models."""
-
-    name: str
-    source: str
-    main: Block
-    small: Block | None = None
-
-
-def table_names() -> list[str]:
-    """Return the published tables that can be printed."""
-    return sorted(
-        (path.stem.removeprefix("table-") for path in folder().glob("table-*.toml")), key=lambda n: (len(n), n)
-    )
-
-
-def load_table(name: str) -> PaperTable:
-    """Read a published table: `1` to `8`, or the path of a TOML laid out as those in `benchmarks/`.
-
-    Raises UnknownName, and UsageError naming what is wrong with the file.
-    """
-    path = Path(name) if name.endswith(".toml") else folder() / f"table-{name}.toml"
-    if not name.endswith(".toml") and name not in table_names():
-        raise UnknownName("table", name, table_names())
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)  # keeps the digits: 0.810
-        small = _block(raw["small"]) if "small" in raw else None
-        return PaperTable(path.stem.removeprefix("table-"), raw["source"], _block(raw), small)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UsageError(f"{path} is no table: {error!r}; see the files of `benchmarks/`") from error
-
-
-def _block(raw: Mapping[str, Any]) -> Block:
-    data = raw.get("data", {})
-    columns = tuple(_column(column, data) for column in raw["columns"])
-    facts = tuple(raw.get("facts", ()))
-    return Block(
-        caption=raw["caption"],
-        protocol=raw.get("protocol", ""),
-        facts=facts,
-        columns=columns,
-        rows=tuple(_row(row, facts, len(columns)) for row in raw["rows"]),
-        notes=tuple(raw.get("notes", ())),
-        samples={name: about["samples"] for name, about in data.items() if "samples" in about},
-    )
-
-
-def _column(raw: Mapping[str, Any], data: Mapping[str, Any]) -> PaperColumn:
-    name = raw["metric"]
-    stated = METRICS.get(name) or Metric(name, raw["better"], raw.get("label", name), digits=raw.get("digits", 3))
-    heading = data.get(raw["data"], {}).get("heading", raw["data"])
-    return PaperColumn(raw["data"], name, heading, raw.get("label", stated.label), stated)
-
-
-def _row(raw: Mapping[str, Any], facts: Sequence[str], width: int) -> PaperRow:
-    published = tuple(str(cell) for cell in raw.get("published", ()))
-    if published and len(published) != width:
-        raise ValueError(f"{raw['method']} has {len(published)} published cells for {width} columns")
-    return PaperRow(
-        method=raw["method"],
-        model=raw.get("model", ""),
-        facts={name: _printed(name, raw[name]) for name in facts if name in raw},
-        published=published,
-        reproducible=raw.get("reproducible", True),
-        why=raw.get("why", ""),
-    )
-
-
-def _printed(fact: str, value: Any) -> str:
-    """Return a fact as the paper prints it."""
-    if fact == "params":
-        return " + ".join(f"{count}M" for count in value)
-    return SIGNS.get(value, str(value))
 
 
 def build(
@@ -189,8 +64,7 @@ class _Filling:
             columns.append(Column(column.heading if several else "", label, column.info.better))
             cells.append(self._column(position, column))
         rows = [list(row) for row in zip(*cells, strict=True)]
-        remarks = [*(self._conditions() if self.taken else []), *self.block.notes]
-        remarks = [TIES, *remarks] if any(_ties(column) for column in cells) else remarks
+        remarks = [*tie_remark(cells), *self._conditions(), *self.block.notes]
         for data, of_data in self.scores.of_data.items():
             for note in data_notes(data, of_data):
                 self.footnotes.refer(note)
@@ -274,11 +148,6 @@ def _other_size(asked: int | None, records: Sequence[RunRecord]) -> list[str]:
     if asked is None or not sizes or sizes == [asked]:
         return []
     return [f"measured on {' to '.join(f'{n:,}' for n in dict.fromkeys((sizes[0], sizes[-1])))} samples, not {asked:,}"]
-
-
-def _ties(column: Sequence[Cell]) -> bool:
-    marks = [cell.rank for cell in column]
-    return marks.count(1) > 1 or marks.count(2) > 1
 
 
 def _left_out(blocks: Sequence[Block], records: Sequence[RunRecord]) -> list[str]:

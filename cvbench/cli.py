@@ -227,25 +227,67 @@ def finish(records: "Sequence[RunRecord]", suite: str, out: Path, *, intervals: 
 
 
 @cli.command("table")
-@click.argument(
-    "runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="RUN_OR_FOLDER..."
+@click.argument("what", nargs=-1, required=True, metavar="RUN_OR_FOLDER... | 1..8 | TABLE.toml")
+@click.option(
+    "--from", "runs", multiple=True, type=click.Path(exists=True, path_type=Path), metavar="RUN_OR_FOLDER",
+    help="Records to print in the layout of a published table; repeatable.",
+)  # fmt: skip
+@click.option(
+    "--format", "form", type=click.Choice(["md", "html", "csv", "latex", "json"]), default="md", show_default=True
 )
-@click.option("--format", "form", type=click.Choice(["md", "csv", "latex", "json"]), default="md", show_default=True)
-@click.option("--intervals", is_flag=True, help="Print 95 % intervals.")
+@click.option("--published", is_flag=True, help="The published cells too, with the difference.")
+@click.option("--intervals", "--ci", "intervals", is_flag=True, help="Print 95 % intervals.")
 @click.option("--allow-mixed", is_flag=True, help="Footnote scores whose signatures differ instead of refusing them.")
-def table_command(runs: Sequence[Path], form: str, intervals: bool, allow_mixed: bool) -> int:
-    """Print the table of records made by `run`.
+def table_command(
+    what: Sequence[str], runs: Sequence[Path], form: str, published: bool, intervals: bool, allow_mixed: bool
+) -> int:
+    """Print the table of records made by `run`, or a published table (1 to 8) filled from them.
 
     \b
       cvbench table reports/recon
       cvbench table reports/recon --format latex > table.tex
+      cvbench table 1 --from reports/recon --published
+      cvbench table 8 --published                      the paper's cells alone
+
+    Bold is the best of a column, underlined the second, each with all that tie with it: two scores tie when their
+    95 % intervals overlap and, where both were measured on the same clips (8 or more), the 95 % interval of the
+    paired differences holds 0. The identity and untrained models do not compete. `cvbench compare` tests.
     """
-    from cvbench import tables
+    from cvbench import paper, tables
     from cvbench.records import read_records
 
-    table = tables.build(read_records(runs), intervals=intervals, allow_mixed=allow_mixed)
+    name = published_table(what, extra=bool(runs or published))
+    if name:
+        table = paper.build(
+            paper.load_table(name),
+            read_records(runs),
+            published=published,
+            intervals=intervals,
+            allow_mixed=allow_mixed,
+        )
+    else:
+        table = tables.build(read_records(existing(what)), intervals=intervals, allow_mixed=allow_mixed)
     click.echo(tables.FORMATS[form](table), nl=False)
     return DONE
+
+
+def published_table(what: Sequence[str], *, extra: bool) -> str | None:
+    """Return which published table is meant, None for folders, which take no `extra` options."""
+    if not (what[0].isdigit() or what[0].endswith(".toml")):
+        if extra:
+            raise UsageError("--from and --published go with a published table: cvbench table 1 --from RUN_OR_FOLDER")
+        return None
+    if len(what) > 1:
+        raise UsageError(f"the records of table {what[0]} go behind --from: cvbench table {what[0]} --from {what[1]}")
+    return what[0]
+
+
+def existing(names: Sequence[str]) -> list[Path]:
+    """Return paths. Raises UsageError for one that is not there."""
+    for name in names:
+        if not Path(name).exists():
+            raise UsageError(f"there is no file or folder {name}")
+    return [Path(name) for name in names]
 
 
 @cli.command("list")
@@ -491,3 +533,32 @@ def weights_fetch_command(names: Sequence[str]) -> int:
             click.echo(f"Error: {error}", err=True)
             failed = True
     return INCOMPLETE if failed else DONE
+
+
+@cli.command("interpolate")
+@click.argument("source", type=click.Path(exists=True, path_type=Path), metavar="VIDEO|DIR")
+@click.option("--factor", type=click.IntRange(2), default=4, show_default=True, help="Frames for each frame given.")
+@click.option("--model", default="rife", show_default=True, help="rife, rife-m, rife-eccv2022, interp-repeat or interp-linear.")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
+@click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights on this machine.")
+def interpolate_command(source: Path, factor: int, model: str, out: Path, device: str, weights: Sequence[str]) -> int:
+    """Put frames between the frames of a clip, or of every clip in a folder: 25 frames become 97 at factor 4.
+
+    \b
+      cvbench interpolate clip.mp4 --factor 4 --model rife --out smooth/
+      cvbench interpolate frames/ --model interp-linear --out smooth/
+
+    The frames given come back unchanged. Files become lossless FFV1 in Matroska, folders of frames folders of PNG.
+    What is already there is not made again. Exit code 3: some clip could not be read (named).
+    """
+    from cvbench.config import pairs
+    from cvbench.interpolate import interpolate_path
+
+    given = {**given_weights(), **pairs("--weights", weights)}
+    with progress_bar() as progress:
+        made = interpolate_path(source, out, factor, model, device, given, progress)
+    for clip in made:
+        frames = f"{clip.frames[0]} → {clip.frames[1]} frames" + (" (already there)" if clip.reused else "")
+        click.echo(f"{clip.source}\t{clip.error or clip.target}\t{frames if not clip.error else 'failed'}")
+    return INCOMPLETE if any(clip.error for clip in made) else DONE

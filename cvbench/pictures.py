@@ -78,7 +78,7 @@ class Gallery:
 def quality_metric(records: Sequence[RunRecord]) -> str | None:
     """Return the first quality metric, in the order of METRICS, that records have rows of; None when there is none."""
     present = {probe for r in records for s in r.samples[:1] for probe in s.rows}
-    return next((name for name, metric in METRICS.items() if metric.probe in present and name != "bpp"), None)
+    return next((m for m, metric in METRICS.items() if metric.probe in present and not metric.distance and m != "bpp"), None)
 
 
 def sample_scores(record: RunRecord, metric: str) -> dict[str, float]:

@@ -639,7 +639,7 @@ def test_numbered_pictures_are_one_clip_and_must_agree_in_size(tmp_path: Path) -
 # resize
 
 
-@pytest.mark.parametrize("shape", [(48, 64), (64, 48), (33, 33), (20, 320), (101, 67), (96, 171)])
+@pytest.mark.parametrize("shape", [(48, 64), (64, 48), (33, 33), (32, 35), (20, 320), (101, 67), (96, 171)])
 @pytest.mark.parametrize("size", [16, 32, 57])
 @pytest.mark.parametrize("name", ["bicubic", "bilinear"])
 def test_prepare_equals_torchvision_on_pil_images_to_the_bit(shape: tuple[int, int], size: int, name: str) -> None:

@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from cvbench.data.dataset import Dataset, DatasetEntry, Item
-from cvbench.data.folder import open_path
 from cvbench.data.files import Reader
+from cvbench.data.folder import open_path
 from cvbench.data.named import DATASETS
 from cvbench.errors import UnknownName, UsageError
 

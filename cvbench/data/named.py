@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cvbench.data.dataset import Dataset, DatasetEntry, Item, file_item, numbered_item
-from cvbench.data.folder import IMAGES, VIDEOS, hidden, in_order, walk
 from cvbench.data.files import Reader, frame_indices
+from cvbench.data.folder import IMAGES, VIDEOS, hidden, in_order, walk
 from cvbench.errors import UsageError
 from cvbench.types import Sample, Sampling
 

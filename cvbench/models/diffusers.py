@@ -140,11 +140,13 @@ def measure(name: str, config: Config) -> Traits:
     net, rule, codes = on_meta(name, {**config, **kind.probed_as(config)}), kind.rule(config), kind.codes(config)
     if kind.tiled:
         tile(net)
-    height, width = (sides[0] for sides in kind.sides(net)) if kind.sides else (PROBE, PROBE)
+    heights, widths = kind.sides(net) if kind.sides else (range(PROBE, PROBE + 2),) * 2
     lengths = (rule.fit(1), rule.fit(rule.fit(1) + 1)) if kind.layout == "clips" else (1, 2)
     shapes = []
     for frames in lengths:
-        x = fold(torch.zeros(1, 3, frames, height, width, device="meta"), kind.layout)
+        x = fold(torch.zeros(1, 3, frames, heights[0], widths[0], device="meta"), kind.layout)
         shapes.append(unfold(kind.encode(net, x, Call(config, "mode", 0)), kind.layout, 1).shape)
     temporal = -(-(lengths[1] - lengths[0]) // (shapes[1][-3] - shapes[0][-3]))
-    return Traits(temporal, height // shapes[0][-2], 0 if codes else shapes[0][1], rule, 0, kind.least_side, codes)
+    channels = 0 if codes else shapes[0][1]
+    multiple = heights[0] if len(heights) == 1 else 0  # so that smaller frames are padded to the one size there is
+    return Traits(temporal, heights[0] // shapes[0][-2], channels, rule, multiple, kind.least_side, codes)

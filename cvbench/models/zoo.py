@@ -261,7 +261,7 @@ IMAGES: dict[str, ModelEntry] = {
     "rae-dinov2": entry(
         "representation autoencoder: DINOv2 and a transformer that decodes; 256×256 only",
         "AutoencoderRAE",
-        Traits(1, 16, 768),
+        Traits(1, 16, 768, multiple=256),
         hub("nyu-visionx/RAE-dinov2-wReg-base-ViTXL-n08", ""),
         (86_582_016, 415_056_640),
         "mit",

@@ -33,8 +33,8 @@ def build(
     """
     style = Style(intervals, allow_mixed)
     table = _Filling(paper.main, records, style, published).table()
-    if published:
-        table.remarks = [LEGEND, f"Published: {paper.source}.", *table.remarks]
+    said = [LEGEND, f"Published: {paper.source}."] if published else [f"In the layout of {paper.source}."]
+    table.remarks = [*said, *table.remarks]
     if paper.small:
         table.below = [_Filling(paper.small, records, style, published).table()]
     wanted = [block for block in (paper.main, paper.small) if block]
@@ -47,13 +47,34 @@ class _Filling:
 
     def __init__(self, block: Block, records: Sequence[RunRecord], style: Style, published: bool) -> None:
         self.block, self.published, self.footnotes = block, published, Footnotes()
-        mine = [r for r in records if _belongs(block, r)]
-        rows = lineup(mine, self.footnotes, style)
-        self.taken = {row.model: row for row in rows if row is _chosen(rows, row.model, block, style)}
+        mine = [record for record in records if _belongs(block, record)]
+        self.taken = self._take(lineup(mine, self.footnotes, style), style)
         taken = [record for row in self.taken.values() for record in row.records.values()]
-        self.scores = Scores(
-            taken, {c.metric: replace(c.info, label=c.label) for c in block.columns}, self.footnotes, style
-        )
+        metrics = {c.metric: replace(c.info, label=c.label) for c in block.columns}
+        self.scores = Scores(taken, metrics, self.footnotes, style)
+
+    def _take(self, rows: Sequence[Contestant], style: Style) -> dict[str, Contestant]:
+        """Return by model its record on each data set, under the table's protocol where it was run under several."""
+        places: dict[str, dict[str, list[RunRecord]]] = {}
+        for row in rows:
+            for data, record in row.records.items():
+                places.setdefault(row.model, {}).setdefault(data, []).append(record)
+        return {
+            model: Contestant(model, "", {data: self._one(found, style) for data, found in of_model.items()})
+            for model, of_model in places.items()
+        }
+
+    def _one(self, found: Sequence[RunRecord], style: Style) -> RunRecord:
+        """Return a place's record. Raises SignatureMismatch for several, none of them under the table's protocol."""
+        chosen = next((r for r in found if r.protocol["name"] == self.block.protocol), found[0])
+        if len(found) == 1:
+            return chosen
+        where = f"{chosen.model.name} on {chosen.data.name}"
+        protocols = ", ".join(str(r.protocol["name"]) for r in found)
+        if chosen.protocol["name"] != self.block.protocol and not style.allow_mixed:
+            raise SignatureMismatch(f"{where} was run under {protocols}; tabulate one of them, or pass --allow-mixed")
+        self.footnotes.refer(f"{where}: run under {protocols}; shown: {chosen.protocol['name']}")
+        return chosen
 
     def table(self) -> Table:
         columns = [Column("", "Method"), *(Column("", FACTS[fact]) for fact in self.block.facts)]
@@ -120,16 +141,6 @@ def _belongs(block: Block, record: RunRecord) -> bool:
     return record.model.name in models and record.data.name in {c.data for c in block.columns}
 
 
-def _chosen(rows: Sequence[Contestant], model: str, block: Block, style: Style) -> Contestant:
-    """Return the row of a model under the table's protocol, else under the one there is."""
-    own = [row for row in rows if row.model == model]
-    right = [row for row in own if row.protocol == block.protocol] or own
-    if len(right) > 1 and not style.allow_mixed:
-        names = ", ".join(row.protocol for row in right)
-        raise SignatureMismatch(f"{model} was run under {names}; tabulate one of them, or pass --allow-mixed")
-    return right[0]
-
-
 def _other_protocol(name: str, records: Sequence[RunRecord]) -> list[str]:
     """Name the fields in which records' protocols are not the published table's."""
     if name not in PROTOCOLS:
@@ -153,6 +164,9 @@ def _other_size(asked: int | None, records: Sequence[RunRecord]) -> list[str]:
 def _left_out(blocks: Sequence[Block], records: Sequence[RunRecord]) -> list[str]:
     """Name the records that the table has no place for."""
     lost = [r for r in records if not any(_belongs(block, r) for block in blocks)]
-    pairs = dict.fromkeys(f"{r.model.name} on {r.data.name}" for r in lost)
-    shown = ", ".join(list(pairs)[:10]) + (", …" if len(pairs) > 10 else "")
-    return [f"{len(pairs)} more in these records, not in this table: {shown}."] if pairs else []
+    models: dict[str, dict[str, None]] = {}
+    for record in lost:
+        models.setdefault(record.model.name, {})[record.data.name] = None
+    shown = [f"{model} ({', '.join(data)})" for model, data in models.items()]
+    more = ", …" if len(shown) > 10 else ""
+    return [f"Also in these records, but not in this table: {', '.join(shown[:10])}{more}."] if shown else []

@@ -25,14 +25,14 @@ def theme(dark: bool) -> Spec:
         "legend": {**text, "symbolFillColor": faint, "symbolStrokeColor": faint},
         "title": {"color": ink, "fontSize": 12, "fontWeight": "normal"},
         "style": {
-            "front": {"fill": strong, "stroke": strong, "size": 90},
-            "behind": {"fill": other, "stroke": other, "fillOpacity": 0.25, "size": 70},
-            "edge": {"stroke": strong, "strokeWidth": 2, "opacity": 0.6},
-            "interval": {"stroke": faint, "strokeWidth": 1},
-            "name": {"fill": ink, "fontSize": 11},
-            "curve": {"stroke": strong, "strokeWidth": 2},
-            "spread": {"fill": strong, "fillOpacity": 0.22},
-            "span": {"fill": faint, "fillOpacity": 0.2},
+            "front": {"color": strong, "size": 90},
+            "behind": {"color": other, "size": 70, "strokeWidth": 1.5},
+            "edge": {"color": strong, "strokeWidth": 2, "opacity": 0.6},
+            "interval": {"color": faint, "strokeWidth": 1},
+            "name": {"color": ink, "fontSize": 11},
+            "curve": {"color": strong, "strokeWidth": 2},
+            "spread": {"color": strong, "fillOpacity": 0.22},
+            "span": {"color": faint, "fillOpacity": 0.2},
         },
     }
 

@@ -17,8 +17,15 @@ const gallery = () => galleries[at("gallery").value];
 const clip = () => gallery().clips[at("clip").value];
 const frame = () => Number(at("frame").value);
 
+function option({ id }, index) {
+  const marks = gallery().cards.filter((card) => card.clip === index && !card.kind.startsWith("nearest"));
+  const said = marks.slice(0, 2).map(({ kind, model }) => `${kind} of ${model}`).join(", ");
+  const more = marks.length > 2 ? `, ${marks.length - 2} more` : "";
+  return make("option", { value: index, textContent: said ? `${id} (${said}${more})` : id });
+}
+
 function openGallery() {
-  at("clip").replaceChildren(...gallery().clips.map(({ id }, i) => make("option", { value: i, textContent: id })));
+  at("clip").replaceChildren(...gallery().clips.map(option));
   at("cards").replaceChildren(...gallery().cards.map(card));
   const names = [...new Set(gallery().clips.flatMap(({ models }) => models.map(({ name }) => name)))];
   if (!names.some((name) => chosen.has(name))) names.slice(0, SIDE_BY_SIDE).forEach((name) => chosen.add(name));

@@ -142,12 +142,12 @@ class Curve:
 
 def curves(records: Sequence[RunRecord], metric: str) -> list[Curve]:
     """Return a curve for each model that has clips of more than one frame."""
-    found = [_curve(record, METRICS[metric]) for record in records if competes(record)]
+    found = [_curve(record, METRICS[metric]) for record in records if competes(record) and not METRICS[metric].distance]
     return [curve for curve in found if curve]
 
 
 def _curve(record: RunRecord, metric: Metric) -> Curve | None:
-    rows = [row for s in record.samples if len(row := s.rows.get(metric.probe, ())) > 1]
+    rows = [row for s in record.samples if len(row := s.rows.get(metric.probe, ())) == s.frames > 1]
     if not rows:
         return None
     values = _ragged(rows)

@@ -72,6 +72,6 @@ def describe_curve(shown: Curve, metric: str) -> str:
 def grouping(shown: Curve) -> str:
     """Return in words which frames share a latent frame."""
     if shown.temporal < 2:
-        return "each frame coded alone"
+        return "no temporal groups"
     alone = ", the first alone" if shown.spans and shown.spans[0] == (0, 0) else ""
     return f"{shown.temporal} frames a latent frame{alone}"

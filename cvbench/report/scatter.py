@@ -19,7 +19,7 @@ def scatter(points: Sequence[Point], metric: str, axis: Axis) -> Spec:
     x = {
         "field": "x", "type": "quantitative", "title": f"{title}, {'→' if axis.better == 'higher' else '←'} better",
         "scale": {"type": "log", "padding": 24, "nice": False},
-        "axis": {"tickCount": 5, "format": "~s", "labelOverlap": True},
+        "axis": {"tickCount": 5, "format": "~s" if axis.key == "params" else ".3~r", "labelOverlap": True},
     }  # fmt: skip
     title = f"{m.label} {m.arrow}" + (f" ({m.unit})" if m.unit else "")
     y = {"field": "y", "type": "quantitative", "scale": {"zero": False, "padding": 14}, "title": title}
@@ -63,7 +63,7 @@ def _points(points: Sequence[Point], on_front: bool) -> Spec:
     legend = {"title": None, "orient": "bottom"} if len(roles) > 1 else None
     return {
         "transform": [{"filter": "datum.front" if on_front else "!datum.front"}],
-        "mark": {"type": "point", "filled": True, "style": "front" if on_front else "behind"},
+        "mark": {"type": "point", "filled": on_front, "style": "front" if on_front else "behind"},
         "encoding": {
             "shape": {"field": "role", "type": "nominal", "scale": scale, "legend": legend},
             "description": {"field": "says"},

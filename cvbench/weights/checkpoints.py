@@ -4,6 +4,7 @@ import io
 import re
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -130,7 +131,7 @@ def _read_zip(path: Path, allowed: Sequence[type]) -> Any:
         member = _member(archive, path)
         try:
             content = archive.read(member)
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
             raise BadWeights(_damaged(str(path), error)) from error
     if member.endswith(".safetensors"):
         return _read_safetensors(content, f"{path}/{member}")

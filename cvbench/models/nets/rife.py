@@ -87,9 +87,11 @@ def _resize(x: Tensor, factor: float) -> Tensor:
 def _warp(image: Tensor, flow: Tensor) -> Tensor:
     """Sample `image` where `flow` (b 2 h w: x, y in pixels) points; beyond the border its nearest pixel."""
     height, width = image.shape[-2:]
-    x = torch.linspace(-1, 1, width, device=flow.device, dtype=flow.dtype) + flow[:, 0] * (2 / (width - 1))
-    y = torch.linspace(-1, 1, height, device=flow.device, dtype=flow.dtype)[:, None] + flow[:, 1] * (2 / (height - 1))
-    return F.grid_sample(image, torch.stack([x, y], -1), padding_mode="border", align_corners=True)
+    flow = flow.float()  # half precision places points up to half a pixel off, and at 256 px gives NaN
+    x = torch.linspace(-1, 1, width, device=flow.device) + flow[:, 0] * (2 / (width - 1))
+    y = torch.linspace(-1, 1, height, device=flow.device)[:, None] + flow[:, 1] * (2 / (height - 1))
+    points = torch.stack([x, y], -1)
+    return F.grid_sample(image.float(), points, padding_mode="border", align_corners=True).to(image.dtype)
 
 
 def _warp_both(sources: list[Tensor], flow: Tensor) -> list[Tensor]:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -527,7 +528,7 @@ def weights_fetch_command(names: Sequence[str]) -> int:
     for name, source in weights_sources(names).items():
         try:
             with progress_bar() as report:
-                path = weights.fetch(name, source, given_weights(), lambda done, total, n=name: report(n, done, total))
+                path = weights.fetch(name, source, given_weights(), partial(report, name))
             click.echo(f"{name}\t{path}")
         except CvbenchError as error:
             click.echo(f"Error: {error}", err=True)
@@ -538,7 +539,9 @@ def weights_fetch_command(names: Sequence[str]) -> int:
 @cli.command("interpolate")
 @click.argument("source", type=click.Path(exists=True, path_type=Path), metavar="VIDEO|DIR")
 @click.option("--factor", type=click.IntRange(2), default=4, show_default=True, help="Frames for each frame given.")
-@click.option("--model", default="rife", show_default=True, help="rife, rife-m, rife-eccv2022, interp-repeat or interp-linear.")
+@click.option(
+    "--model", default="rife", show_default=True, help="rife, rife-m, rife-eccv2022, interp-repeat or interp-linear."
+)
 @click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights on this machine.")

@@ -76,9 +76,10 @@ class Gallery:
 
 
 def quality_metric(records: Sequence[RunRecord]) -> str | None:
-    """Return the first quality metric, in the order of METRICS, that records have rows of; None when there is none."""
+    """Return the first metric of METRICS that judges single samples and that records have rows of; None without one."""
     present = {probe for r in records for s in r.samples[:1] for probe in s.rows}
-    return next((m for m, metric in METRICS.items() if metric.probe in present and not metric.distance and m != "bpp"), None)
+    usable = (name for name, m in METRICS.items() if m.probe in present and not m.distance and name != "bpp")
+    return next(usable, None)
 
 
 def sample_scores(record: RunRecord, metric: str) -> dict[str, float]:

@@ -43,7 +43,7 @@ class Sample:
     @property
     def is_image(self) -> bool:
         """True when there is no time axis to speak of."""
-        return self.pixels.shape[1] == 1
+        return bool(self.pixels.shape[1] == 1)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import scene
 from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import cvbench
-from conftest import scene
 from cvbench import bench
 from cvbench.bench import Request
 from cvbench.errors import UnreadableSample, UsageError
@@ -40,7 +40,12 @@ def stable(record: RunRecord) -> dict[str, Any]:
 
 def test_images_and_clips_of_one_folder_are_scored_together(pictures: Path) -> None:
     identity, pool, jpeg = bench.run(request(pictures))
-    assert [(s.id, s.frames) for s in identity.samples] == [("image0.png", 1), ("image1.png", 1), ("image2.png", 1), ("walk", 5)]
+    assert [(s.id, s.frames) for s in identity.samples] == [
+        ("image0.png", 1),
+        ("image1.png", 1),
+        ("image2.png", 1),
+        ("walk", 5),
+    ]
     assert identity.scores["psnr"].value == 100.0
     assert identity.scores["ssim"].value == 1.0
     assert 5 < pool.scores["psnr"].value < jpeg.scores["psnr"].value < 60
@@ -56,7 +61,13 @@ def test_scores_equal_scikit_image_on_the_same_pixels(pictures: Path) -> None:
         recon = (codec.decode(codec.encode(video), 1)[0, :, 0] * 255).round().byte().permute(1, 2, 0).numpy()
         psnr = peak_signal_noise_ratio(target, recon, data_range=255)
         ssim = structural_similarity(
-            target / 255, recon / 255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=1, channel_axis=-1
+            target / 255,
+            recon / 255,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
+            data_range=1,
+            channel_axis=-1,
         )
         assert sample.rows["psnr"] == pytest.approx([psnr], abs=1e-4)
         assert sample.rows["ssim"] == pytest.approx([ssim], abs=1e-4)

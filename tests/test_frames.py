@@ -4,7 +4,7 @@ import re
 import struct
 import sys
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def encode(
     codec: str = "libx264",
     rate: int = 25,
     times: Sequence[int] | None = None,
-    tags: dict[str, int] | None = None,
+    tags: Mapping[str, int | Fraction] | None = None,
     container: dict[str, str] | None = None,
     options: dict[str, str] | None = None,
 ) -> Path:
@@ -176,6 +176,12 @@ def test_a_variable_rate_neither_doubles_nor_drops_frames(tmp_path: Path) -> Non
     sample = read_file(encode(tmp_path / "vfr.mp4", numbered(8), times=times), ALL)
     assert numbers(sample) == [*range(8)]
     assert sample.facts["pts"] == pytest.approx([t / 25 for t in times], abs=1e-5)
+
+
+def test_pixels_that_are_not_square_are_recorded_and_left(tmp_path: Path) -> None:
+    sample = read_file(encode(tmp_path / "wide.mp4", numbered(2), tags={"sample_aspect_ratio": Fraction(4, 3)}), ALL)
+    assert sample.pixels.shape == (3, 2, 48, 64)
+    assert sample.facts["pixel_aspect"] == "4/3"
 
 
 def test_an_odd_size_keeps_its_last_row_and_column(tmp_path: Path) -> None:

@@ -3,8 +3,23 @@ from pathlib import Path
 
 import cvbench
 
-ORDER = """types errors tensors protocols records store weights data models probes reconstruct contenders speed statistics
-distances metrics config suites prefetch bench tables listing doctor cli""".split()
+ORDER = [
+    *("types", "errors", "tensors", "protocols", "records", "store", "weights", "data", "models", "probes"),
+    *("reconstruct", "contenders", "speed", "statistics", "distances", "metrics", "config", "suites", "prefetch"),
+    *(
+        "bench",
+        "scoring",
+        "interpolate",
+        "tables",
+        "paper",
+        "compare",
+        "pictures",
+        "report",
+        "listing",
+        "doctor",
+        "cli",
+    ),
+]
 PACKAGE = Path(cvbench.__file__).parent
 
 

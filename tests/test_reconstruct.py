@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-
 from conftest import scene
+
 from cvbench.errors import BadOutput, UnsuitableInput
 from cvbench.models.floors import Identity
 from cvbench.protocols import PROTOCOLS, protocol
@@ -11,13 +11,14 @@ from cvbench.types import FrameRule, Traits
 
 P = PROTOCOLS["cvvae-2405"]
 CPU = torch.device("cpu")
+RULES = [FrameRule(), FrameRule(1, 4), FrameRule(1, 8), FrameRule(0, 4), FrameRule(5, 17), FrameRule(24, 16, 24)]
 
 
 class Changed:
     """Decodes to what `change` makes of the input, and remembers what it was given."""
 
-    def __init__(self, change=lambda x: x, traits: Traits = Traits()) -> None:  # type: ignore[no-untyped-def]
-        self.change, self.traits, self.seen = change, traits, torch.Size()
+    def __init__(self, change=lambda x: x, traits: Traits | None = None) -> None:  # type: ignore[no-untyped-def]
+        self.change, self.traits, self.seen = change, traits or Traits(), torch.Size()
 
     def encode(self, videos: torch.Tensor) -> torch.Tensor:
         self.seen = videos.shape
@@ -28,7 +29,7 @@ class Changed:
 
 
 @pytest.mark.parametrize("frames", range(1, 41))
-@pytest.mark.parametrize("rule", [FrameRule(), FrameRule(1, 4), FrameRule(1, 8), FrameRule(0, 4), FrameRule(5, 17), FrameRule(24, 16, 24)])
+@pytest.mark.parametrize("rule", RULES)
 def test_every_length_is_padded_to_the_rule_and_no_further(rule: FrameRule, frames: int) -> None:
     fitted = rule.fit(frames)
     admissible = [rule.base + k * rule.step for k in range(60) if rule.base + k * rule.step >= max(frames, rule.least)]

@@ -41,7 +41,7 @@ def test_a_record_is_strict_json() -> None:
 def test_what_is_no_record_is_refused_by_name(text: str, tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_text(text)
-    with pytest.raises(UsageError, match="x.json"):
+    with pytest.raises(UsageError, match=r"x\.json"):
         read_records([path])
 
 

@@ -93,6 +93,20 @@ def test_scores_of_other_protocols_are_refused_with_the_fields_that_differ() -> 
     assert "not comparable: c, PSNR on d: size is 512" in tables.markdown(tables.build(mixed, allow_mixed=True))
 
 
+def test_what_is_not_comparable_is_never_best() -> None:
+    other = record("c", value=99.0, signature="psnr:1 data=d#1 size=512")
+    table = tables.build([record("a", value=28.0), record("b", value=25.0), other], allow_mixed=True)
+    assert [row[-1].rank for row in table.rows] == [1, 2, 0]
+
+
+def test_speed_stands_behind_the_scores_with_the_machine_as_a_footnote() -> None:
+    speed = {"encode_fps": 3.456, "decode_fps": 12.34, "peak_mib": None, "device": "CPU", "threads": 2, "shape": "1x3"}
+    table = tables.build([record("a", speed=speed), record("b")])
+    assert [c.label for c in table.columns[-3:]] == ["enc. fps", "dec. fps", "peak MiB"]
+    assert [[c.text for c in row[-3:]] for row in table.rows] == [["3.5", "12", "–"], ["–", "–", "–"]]
+    assert table.notes == ["speed on CPU, 2 threads, clip 1x3; peak memory beyond the weights"]
+
+
 def test_a_lost_sample_excuses_other_samples_but_no_other_protocol() -> None:
     lost = [Failure("big.png", "out of memory")]
     other = record("b", failures=lost, signature="psnr:1 data=d#2 size=256")

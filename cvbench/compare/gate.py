@@ -15,8 +15,11 @@ from cvbench.records import RunRecord
 from cvbench.statistics import EXACT, holm, paired_permutation
 
 ALPHA = 0.01  # two-sided and over all tests of a check: noise of any size raises a false alarm once in 200 checks
-TOLERANCES = {"psnr": 0.02, "ssim": 5e-4, "ms-ssim": 5e-4, "lpips-vgg": 5e-4, "lpips-alex": 5e-4, "bpp": 1e-3}
-"""How much worse a metric's mean may become, in its own unit; one that is not named may not become worse at all."""
+TOLERANCES = {
+    "psnr": 0.02, "ssim": 5e-4, "ms-ssim": 5e-4, "lpips-vgg": 5e-4, "lpips-alex": 5e-4, "flicker": 1e-4, "bpp": 1e-3,
+    "rfid": 0.05, "rkid": 1e-4, "rfvd": 0.5, "rfvd-stylegan": 0.5, "rkvd": 0.05,
+}  # fmt: skip
+"""How much worse a score may become, in its own unit; one that is not named: by a hundredth of its stored value."""
 SPEED = "speed"
 
 
@@ -64,7 +67,12 @@ def _refined(found: MetricDifference, allowed: Mapping[str, float], draws: int) 
 
 
 def _is_worse(found: MetricDifference, allowed: Mapping[str, float]) -> bool:
-    return -found.gain > allowed.get(found.metric, 0.0) * (1 + 1e-9)
+    return -found.gain > tolerance_of(found, allowed) * (1 + 1e-9)
+
+
+def tolerance_of(found: MetricDifference, allowed: Mapping[str, float]) -> float:
+    """Return how much worse a score may become."""
+    return allowed.get(found.metric, abs(found.a) / 100)
 
 
 def _findings(comparison: Comparison, allowed: Mapping[str, float], tests: int) -> Iterator[Finding]:
@@ -73,7 +81,7 @@ def _findings(comparison: Comparison, allowed: Mapping[str, float], tests: int) 
     for found in comparison.metrics:
         verdict, text = _judge(found, allowed, tests)
         finding = finding_of(old, found.metric, verdict, text)
-        yield replace(finding, tolerance=allowed.get(found.metric, 0.0), difference=found)
+        yield replace(finding, tolerance=tolerance_of(found, allowed), difference=found)
     lacking = [u for u in comparison.unpaired if u.kind != "extra"]
     for what in dict.fromkeys(map(_place, lacking)):
         text = "; ".join(told([u for u in lacking if _place(u) == what]))
@@ -86,7 +94,7 @@ def _place(unpaired: Unpaired) -> str:
 
 def _judge(found: MetricDifference, allowed: Mapping[str, float], tests: int) -> tuple[Verdict, str]:
     """Return the verdict on a metric and what is to be said of it."""
-    tolerance = allowed.get(found.metric, 0.0)
+    tolerance = tolerance_of(found, allowed)
     text = _sentence(found, tolerance)
     if found.differing:
         return "incomplete", f"not like for like: {found.differing}"
@@ -97,6 +105,8 @@ def _judge(found: MetricDifference, allowed: Mapping[str, float], tests: int) ->
         return "improved" if real and found.gain > tolerance else "moved", text
     if real:
         return "regression", text
+    if found.p is None:
+        return "incomplete", f"{text}: a score without interval cannot tell chance from change; raise its tolerance"
     if _least_p(found) * tests >= ALPHA:
         return "incomplete", f"{text}: too few samples to tell chance from change; check on more"
     return "unproven", text
@@ -104,9 +114,7 @@ def _judge(found: MetricDifference, allowed: Mapping[str, float], tests: int) ->
 
 def _least_p(found: MetricDifference) -> float:
     """Return the smallest p that a change of this many samples can have."""
-    if found.samples:
-        return 2.0 ** (1 - found.moved)
-    return 1.0 if found.p is None else 0.0
+    return 2.0 ** (1 - found.moved) if found.samples else 0.0
 
 
 def _sentence(found: MetricDifference, tolerance: float) -> str:
@@ -151,7 +159,7 @@ def most_moved(result: CheckResult, count: int = 10) -> list[Moved]:
 
 
 def _unit(found: MetricDifference) -> float:
-    return TOLERANCES.get(found.metric) or abs(found.a) / 1000 or 1.0
+    return tolerance_of(found, TOLERANCES) or 1.0
 
 
 def parse_tolerances(texts: Sequence[str]) -> dict[str, float]:

@@ -163,9 +163,9 @@ def _metric(name: str, a: RunRecord, b: RunRecord, pairs: Pairs) -> tuple[Metric
     if absent := _absent(name, a, b):
         return None, [absent]
     differing = differences(_fields(a, name), _fields(b, name))
-    probe = METRICS[name].probe
-    if not any(probe in s.rows for s in (*a.samples, *b.samples)):
+    if METRICS[name].distance:
         return _of_sets(name, a.scores[name], b.scores[name], differing), []
+    probe = METRICS[name].probe
     both = [(s, o) for s, o in pairs if probe in s.rows and probe in o.rows]
     lost = [_lost(name, b, "missing", s.id) for s, o in pairs if probe in s.rows and probe not in o.rows]
     lost += [_lost(name, a, "extra", s.id) for s, o in pairs if probe in o.rows and probe not in s.rows]
@@ -186,6 +186,8 @@ def _absent(name: str, a: RunRecord, b: RunRecord) -> Unpaired | None:
     for first, second in zip(_measure(name, a), _measure(name, b), strict=True):
         if first != second:
             return Unpaired("unlike", f"measured as {second} instead of {first}", metric=name)
+    if METRICS[name].distance and a.data.manifest != b.data.manifest:
+        return Unpaired("unlike", "a score of the whole set, and the sets differ", metric=name)
     return None
 
 

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation
 from jaxtyping import UInt8
 from PIL import Image
 
@@ -30,8 +29,9 @@ from cvbench.data.files import Reader, check_size, frame_indices, refuse, refusi
 from cvbench.data.images import Picture, over_white, to_array
 from cvbench.types import Sample, Sampling
 
-EXACT = int(Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT)
-PLAIN = int(Interpolation.BILINEAR)
+PLAIN = 0x2
+EXACT = 0x2 | 0x2000 | 0x40000
+"""swscale's flags, which PyAV names from 18 on only: BILINEAR; BILINEAR, FULL_CHR_H_INT and ACCURATE_RND."""
 MATRICES = {0: "rgb", 1: "bt709", 2: "untagged", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
 TRANSFERS = {16: "PQ taken as SDR", 18: "HLG taken as SDR"}
 FULL_RANGE = 2
@@ -100,7 +100,9 @@ def take(path: Path, indices: range) -> Taken:
     """Decode from the start up to the last of `indices` and keep those."""
     with opened(path) as (container, stream):
         rate = stream.average_rate or stream.guessed_rate
-        taken = Taken(fps=round(float(rate), 4) if rate else None)
+        aspect = stream.sample_aspect_ratio
+        facts: dict[str, object] = {"pixel_aspect": str(aspect)} if aspect and abs(aspect - 1) > 0.01 else {}
+        taken = Taken(facts=facts, fps=round(float(rate), 4) if rate else None)
         end: Fraction | int = 0
         try:
             for frame in container.decode(stream):

@@ -55,9 +55,8 @@ class Scores:
     def column(self, records: Sequence[RunRecord | None], name: str) -> list[Cell]:
         """Return the cells of one metric, the best of them marked; None stands for a model that was not run."""
         cells = [self.cell(record, name) for record in records]
-        return [
-            replace(c, rank=r) for c, r in zip(cells, ranks([self._standing(r, name) for r in records]), strict=True)
-        ]
+        marks = ranks([self._standing(record, name) for record in records])
+        return [replace(cell, rank=mark) for cell, mark in zip(cells, marks, strict=True)]
 
     def cell(self, record: RunRecord | None, name: str) -> Cell:
         """Return one cell. Raises SignatureMismatch for a score that was not made as the others of its column."""
@@ -72,7 +71,7 @@ class Scores:
         if score is None:
             return Cell(NOTHING if reason else NOT_RUN, notes=notes)
         notes += self.footnotes.refer(score.note and f"{self.metrics[name].label} of {record.model.name}: {score.note}")
-        notes += self._own_failures(record, name) + self._mixed(record, name, score)
+        notes += self._own_failures(record, name) + self._mixed(record, name)
         text = show(score, self.metrics[name].digits, self.style.intervals)
         return Cell(text, score.value, score.low, score.high, notes=notes)
 
@@ -87,10 +86,10 @@ class Scores:
         return lines
 
     def _standing(self, record: RunRecord | None, name: str) -> Standing | None:
-        """Return a score that competes: the identity, untrained models and bits spent do not."""
+        """Return a score that competes: the identity, untrained models, bits spent and what is not comparable do not."""
         if record is None or name not in record.scores or name == "bpp":
             return None
-        rivals = record.model.role != "reference" and record.model.init != "random"
+        rivals = record.model.role != "reference" and record.model.init != "random" and not self._unlike(record, name)
         return Standing(record.scores[name], record, self.metrics[name]) if rivals else None
 
     def _standard(self, data: str, name: str) -> str | None:
@@ -112,20 +111,24 @@ class Scores:
         where = f"{record.model.name} on {record.data.name}"
         return self.footnotes.refer(f"{where}: scored on {record.data.n} samples, failed on {len(lost)}: {shown}")
 
-    def _mixed(self, record: RunRecord, name: str, score: Score) -> tuple[int, ...]:
-        """Compare a score's signature with its column's; of a model that lost samples, all but the samples."""
-        standard = self.standard[record.data.name, name] or score.signature
-        pair = [standard, score.signature]
-        if self._lost(record):
-            pair = [_without_samples(text) for text in pair]
-        if pair[0] == pair[1]:
+    def _mixed(self, record: RunRecord, name: str) -> tuple[int, ...]:
+        differing = self._unlike(record, name)
+        if not differing:
             return ()
-        text = f"{record.model.name}, {self.metrics[name].label} on {record.data.name}: {differences(*pair)}"
+        text = f"{record.model.name}, {self.metrics[name].label} on {record.data.name}: {differing}"
         if self.style.allow_mixed:
             return self.footnotes.refer(f"not comparable: {text}")
         raise SignatureMismatch(
             f"these scores may not share a column. {text}. Tabulate one protocol at a time, or pass --allow-mixed"
         )
+
+    def _unlike(self, record: RunRecord, name: str) -> str:
+        """Say in what a score's signature differs from its column's; for a model that lost samples, in what else."""
+        signature = record.scores[name].signature
+        standard = self.standard[record.data.name, name] or signature
+        if self._lost(record):
+            signature, standard = _without_samples(signature), _without_samples(standard)
+        return differences(standard, signature) if signature != standard else ""
 
 
 def _without_samples(signature: str) -> str:

@@ -91,7 +91,7 @@ def run(request: Request, progress: Progress = silent, store: RowStore | None = 
     records = []
     for dataset in datasets:
         found = Session(request, dataset, contenders, probes, store or RowStore(), progress).records()
-        found += [unavailable(facts, reason, dataset, request) for facts, reason in refused]
+        found += [unavailable(facts, error, dataset, request) for facts, error in refused]
         records += sorted(found, key=lambda record: request.models.index(record.model.name))
         if request.out:
             for record in found:
@@ -116,13 +116,13 @@ def pick_device(name: str) -> torch.device:
 
 def line_up(
     specs: Sequence[str], setting: Setting, strict: bool
-) -> tuple[list[Contender], list[tuple[ModelFacts, str]]]:
-    """Return the models that can run, and for each of the others its facts and the reason.
+) -> tuple[list[Contender], list[tuple[ModelFacts, Exception]]]:
+    """Return the models that can run, and for each of the others its facts and what went wrong.
 
     Raises UsageError for unknown names; these are mistakes of the request, not of a model.
     """
     contenders: list[Contender] = []
-    refused = []
+    refused: list[tuple[ModelFacts, Exception]] = []
     for spec in specs:
         try:
             contenders.append(enlist(spec, setting))
@@ -131,7 +131,7 @@ def line_up(
         except CvbenchError as error:
             if strict:
                 raise
-            refused.append((facts_of(spec, models.parse(spec)[1]), describe(error)))
+            refused.append((facts_of(spec, models.parse(spec)[1]), error))
     return contenders, refused
 
 
@@ -148,10 +148,18 @@ def enlist(spec: str, setting: Setting) -> Contender:
 class Probes:
     """The probes of a run, loaded when first needed; `reasons` tells why one could not be."""
 
-    def __init__(self, metric_names: Sequence[str], device: torch.device, weights: Mapping[str, Path]) -> None:
+    def __init__(
+        self,
+        metric_names: Sequence[str],
+        device: torch.device,
+        weights: Mapping[str, Path],
+        init: Init = "weights",
+        seed: int = 0,
+    ) -> None:
         self.metrics = [name for name in metric_names if name != "bpp"]
-        self.names = list(dict.fromkeys(metrics.METRICS[name].probe for name in self.metrics))
+        self.names = list(dict.fromkeys(metrics.METRICS[name].network for name in self.metrics))
         self.device, self.weights = device, weights
+        self.init, self.seed = init, seed
         self.pairs: dict[str, PairProbe] = {}
         self.features: dict[str, FeatureProbe] = {}
         self.reasons: dict[str, str] = {}
@@ -162,7 +170,7 @@ class Probes:
         if name in PROBES:
             return PROBES[name].version
         try:
-            return feature_loading(name, self.device, self.weights).version
+            return feature_loading(name, self.device, self.weights, self.init, self.seed).version
         except CvbenchError as error:
             self.reasons[name] = describe(error)
             return ""
@@ -177,7 +185,11 @@ class Probes:
 
     def feature_probes(self, names: Sequence[str]) -> dict[str, FeatureProbe]:
         """Return those of `names` that describe videos and can be loaded here."""
-        return self._loaded(names, self.features, lambda n: load_feature_probe(n, self.device, self.weights), FEATURES)
+
+        def load(name: str) -> FeatureProbe:
+            return load_feature_probe(name, self.device, self.weights, self.init, self.seed)
+
+        return self._loaded(names, self.features, load, FEATURES)
 
     def _loaded(
         self, names: Sequence[str], held: dict[str, P], load: Callable[[str], P], registry: Mapping[str, object]
@@ -209,7 +221,7 @@ class Session:
         self.clips: list[Clip] = []
         self.unread: list[tuple[int, Failure]] = []
         self.failed: dict[str, list[tuple[int, Failure]]] = {c.name: [] for c in contenders}
-        self.broken: dict[str, str] = {}
+        self.broken: dict[str, Exception] = {}
 
     def records(self) -> list[RunRecord]:
         """Compute what is missing and return one record per contender."""
@@ -233,15 +245,7 @@ class Session:
 
     def _look(self, index: int, item: Item) -> Clip:
         """Return the clip as the store knows it, or read it."""
-        key = prepared_key(item.fingerprint, self.protocol.preparation)
-        known = self.store.facts(key)
-        if known:
-            clip = Clip(index, item, known["sha256"], tuple(known["shape"]), known["facts"])
-            if not self._missing(clip):
-                return clip
-        clip = read_clip(index, item, self.protocol)
-        self.store.remember(key, {"sha256": clip.sha256, "shape": clip.shape, "facts": dict(clip.facts)})
-        return clip
+        return look(index, item, self.protocol, self.store, lambda clip: not self._missing(clip))
 
     def _missing(self, clip: Clip) -> dict[str, list[str]]:
         """Return by model the probes whose rows this clip lacks."""
@@ -321,7 +325,7 @@ class Session:
         except Exception as error:  # a network library may raise anything while it builds
             if self.request.strict:
                 raise
-            self.broken[contender.name] = describe(error)
+            self.broken[contender.name] = error
             return
         try:
             seed = int(digest([self.protocol.seed, clips[0].sha256])[:8], 16)
@@ -405,7 +409,7 @@ class Session:
         rows = {
             name: stored[self.probes.column(name)].tolist()
             for name in self.probes.names
-            if name in PROBES and self.probes.column(name) in stored and _is_measured(stored[self.probes.column(name)])
+            if name in PROBES and self.probes.column(name) in stored and is_measured(stored[self.probes.column(name)])
         }
         frames, height, width = clip.shape
         bits = stored["bits"]
@@ -435,7 +439,7 @@ class Session:
     ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Return the feature rows of the reconstructions and of their targets, sample by sample."""
         column = self.probes.column(probe)
-        found = [(rows[column], clip) for clip, rows in stored if column in rows and _is_measured(rows[column])]
+        found = [(rows[column], clip) for clip, rows in stored if column in rows and is_measured(rows[column])]
         targets = [self.store.rows(row_key(clip.sha256, "target", {}))[column] for _, clip in found]
         return [rows for rows, _ in found], targets
 
@@ -445,7 +449,7 @@ class Session:
         for name in self.probes.metrics:
             probe = metrics.METRICS[name].probe
             rows = [row.get(self.probes.column(probe)) for row in stored]
-            lacking = [row for row in rows if row is None or not _is_measured(row)]
+            lacking = [row for row in rows if row is None or not is_measured(row)]
             if lacking:
                 reasons = {str(row) for row in lacking if row is not None} or {
                     self.probes.reasons.get(probe, "not measured")
@@ -480,9 +484,22 @@ class Session:
         return found
 
 
-def _is_measured(row: np.ndarray) -> bool:
+def is_measured(row: np.ndarray) -> bool:
     """Tell numbers from the stored reason why there are none."""
     return row.dtype.kind == "f"
+
+
+def look(index: int, item: Item, protocol: EvalProtocol, store: RowStore, is_done: Callable[[Clip], bool]) -> Clip:
+    """Return a clip as the store knows it, without pixels when it is done, else read. Raises UnreadableSample."""
+    key = prepared_key(item.fingerprint, protocol.preparation)
+    known = store.facts(key)
+    if known:
+        clip = Clip(index, item, known["sha256"], tuple(known["shape"]), known["facts"])
+        if is_done(clip):
+            return clip
+    clip = read_clip(index, item, protocol)
+    store.remember(key, {"sha256": clip.sha256, "shape": clip.shape, "facts": dict(clip.facts)})
+    return clip
 
 
 def read_clip(index: int, item: Item, protocol: EvalProtocol) -> Clip:
@@ -494,7 +511,7 @@ def read_clip(index: int, item: Item, protocol: EvalProtocol) -> Clip:
     return Clip(index, item, sha, (pixels.shape[1], pixels.shape[2], pixels.shape[3]), facts, pixels)
 
 
-def unavailable(facts: ModelFacts, reason: str, dataset: Dataset, request: Request) -> RunRecord:
+def unavailable(facts: ModelFacts, error: Exception, dataset: Dataset, request: Request) -> RunRecord:
     """Return the record of a model that could not run."""
     return RunRecord(
         model=facts,
@@ -503,7 +520,8 @@ def unavailable(facts: ModelFacts, reason: str, dataset: Dataset, request: Reque
         probes={},
         scores={},
         samples=[],
-        error=reason,
+        error=describe(error),
+        error_kind=type(error).__name__,
         environment=environment(pick_device(request.device)),
         created=now(),
     )

@@ -6,10 +6,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from cvbench.errors import UnknownName
+from cvbench.errors import UnknownName, UnsuitableInput, UsageError
 from cvbench.protocols import EvalProtocol
 from cvbench.records import Score
-from cvbench.statistics import bootstrap_mean
+from cvbench.statistics import bootstrap_mean, folds, jackknife
 
 Rows = Sequence[np.ndarray]
 """One array a sample, one value a frame."""
@@ -45,37 +45,87 @@ Groups = np.ndarray
 """The sample each row comes from: rows of one clip are no independent evidence."""
 
 
-def frechet(x: np.ndarray, y: np.ndarray, groups: Groups) -> Estimate:
-    """Fréchet distance with a jackknife interval over samples. See `cvbench.distances`."""
+FOLDS = 20  # of the jackknife
+
+
+def frechet(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Estimate:
+    """Fréchet distance of pairs with a jackknife interval over samples. See `cvbench.distances`."""
     from cvbench.distances import frechet, frechet_interval
 
     enough = len(np.unique(groups)) > 2
     return Estimate(frechet(x, y), *((frechet_interval(x, y, groups) if enough else None) or (None, None)))
 
 
-def frechet_infinite(x: np.ndarray, y: np.ndarray, groups: Groups) -> Estimate:
-    """Fréchet distance extrapolated to infinitely many samples; with an interval only where that is honest."""
+def frechet_of_sets(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Estimate:
+    """Fréchet distance of two sets that have nothing to do with each other; the jackknife thins each by itself."""
+    from cvbench.distances import frechet
+
+    value, rng = frechet(x, y), np.random.default_rng(0)
+    count = min(FOLDS, len(np.unique(groups)), len(np.unique(targets)))
+    if count < 3:
+        return Estimate(value)
+    out_x, out_y = folds(len(x), groups, count, rng), folds(len(y), targets, count, rng)
+    low, high = jackknife(value, [frechet(x[out_x != fold], y[out_y != fold]) for fold in range(count)])
+    return Estimate(value, max(low, 0.0), high)
+
+
+def frechet_infinite(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Estimate:
+    """Fréchet distance extrapolated to infinitely many samples; with an interval only where that is honest.
+
+    Where samples have several rows each (frames of a clip), there is none: it would take them for independent.
+    """
     from cvbench.distances import frechet_extrapolated
 
     value, interval = frechet_extrapolated(x, y)
-    return Estimate(value, *(interval or (None, None)))
+    single = len(np.unique(groups)) == len(x) and len(np.unique(targets)) == len(y)
+    return Estimate(value, *((interval if single else None) or (None, None)))
 
 
-def polynomial_mmd(x: np.ndarray, y: np.ndarray, groups: Groups) -> Estimate:
+def polynomial_mmd(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Estimate:
     """Unbiased squared MMD of the whole sets, degree 3, γ = 1/d; it may be negative."""
     from cvbench.distances import polynomial_mmd
 
     return Estimate(polynomial_mmd(x, y))
 
 
-def kid(x: np.ndarray, y: np.ndarray, groups: Groups) -> Estimate:
+def kid(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Estimate:
     """Mean of the same over 100 subsets of 1,000 rows, of all rows where there are fewer (the spread is no interval)."""
     from cvbench.distances import kid
 
     return Estimate(kid(x, y, size=min(1000, len(x), len(y))).mean)
 
 
-Distance = Callable[[np.ndarray, np.ndarray, Groups], Estimate]
+Distance = Callable[[np.ndarray, np.ndarray, Groups, Groups], Estimate]
+
+
+def cosines(frames: np.ndarray, partner: np.ndarray | None) -> np.ndarray:
+    """Cosine, in [-1, 1], of each frame's embedding (t, d) with its partner's (1, d): neither clamped nor scaled.
+
+    With CLIP's, the partner being the prompt, CLIP score and text alignment (Hessel et al. 2021 without their factor;
+    Wu et al., arXiv 2212.11565). With DreamSim's, the partner being the input image, PIC's 1 - D (Xing et al., arXiv
+    2310.12190; D is 1 - cosine, Fu et al. 2023).
+    """
+    if partner is None:
+        raise UnsuitableInput("has no partner to be held against")
+    return np.asarray(_unit(frames) @ _unit(partner)[0])
+
+
+def frame_consistency(frames: np.ndarray, partner: np.ndarray | None) -> np.ndarray:
+    """Mean cosine over all pairs of different frames, as one value (Wu et al., arXiv 2212.11565)."""
+    if len(frames) < 2:
+        raise UnsuitableInput("frame consistency needs two frames, this is an image")
+    unit = _unit(frames)
+    total = unit.sum(axis=0)
+    return np.array([(total @ total - (unit**2).sum()) / (len(unit) * (len(unit) - 1))])
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    rows = np.asarray(rows, np.float64)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+Derive = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+Task = Literal["reconstruction", "generation"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +134,9 @@ class Metric:
 
     Without `distance`, `clips` gives one value a sample, whose mean is the score. With it, the probe is a feature
     probe and the score compares all rows of the reconstructions (or generated videos) with all of the targets.
+
+    With `derive`, the rows called `probe` are made from those of the feature probe `features`: of a generated video
+    and, where `partner` names one, of the prompt or picture that it was made from.
     """
 
     probe: str
@@ -94,11 +147,32 @@ class Metric:
     clips: Callable[[Rows], np.ndarray] = clip_means
     distance: Distance | None = None
     about: str = ""
+    task: Task = "reconstruction"
+    features: str = ""
+    derive: Derive | None = None
+    partner: Literal["", "prompt", "first frame"] = ""
+
+    @property
+    def network(self) -> str:
+        """The probe that looks at pixels."""
+        return self.features or self.probe
 
     @property
     def arrow(self) -> str:
         """↑ when more is better, ↓ when less is."""
         return "↑" if self.better == "higher" else "↓"
+
+
+def _of_sets(probe: str, label: str, digits: int, distance: Distance, about: str) -> Metric:
+    return Metric(probe, "lower", label, digits=digits, distance=distance, about=about, task="generation")
+
+
+def _derived(
+    probe: str, label: str, features: str, derive: Derive, partner: Literal["", "prompt", "first frame"], about: str
+) -> Metric:
+    return Metric(
+        probe, "higher", label, about=about, task="generation", features=features, derive=derive, partner=partner
+    )
 
 
 METRICS = {
@@ -126,17 +200,50 @@ METRICS = {
         about="FVD with StyleGAN-V's resize and crop",
     ),
     "bpp": Metric("bpp", "lower", "bpp", "bit/px", 3, about="bits spent per pixel: counted for codecs, else nominal"),
+    "fid": _of_sets("inception", "FID", 2, frechet_of_sets, "Fréchet distance of Inception's features, as pytorch-fid"),
+    "fid-inf": _of_sets("inception", "FID∞", 2, frechet_infinite, "FID extrapolated to infinitely many samples"),
+    "kid": _of_sets("inception", "KID", 4, kid, "kernel distance of the same features, 100 subsets of 1,000"),
+    "fvd": _of_sets("i3d-direct224", "FVD", 2, frechet_of_sets, "Fréchet distance of I3D's logits, clips at 224×224"),
+    "fvd-inf": _of_sets("i3d-direct224", "FVD∞", 2, frechet_infinite, "FVD extrapolated to infinitely many samples"),
+    "kvd": _of_sets("i3d-direct224", "KVD", 3, polynomial_mmd, "kernel distance of the same, unbiased, whole sets"),
+    "fvd-stylegan": _of_sets(
+        "i3d-short224crop", "FVD-StyleGAN", 2, frechet_of_sets, "FVD of clips with short side 224, cropped"
+    ),
+    "clip": _derived("clip-text", "CLIP", "clip", cosines, "prompt", "cosine of CLIP's embeddings, picture and prompt"),
+    "frame-consistency": _derived(
+        "clip-frames", "Frame consistency", "clip", frame_consistency, "", "CLIP's cosine over all pairs of frames"
+    ),
+    "text-alignment": _derived(
+        "clip-text", "Text alignment", "clip", cosines, "prompt", "CLIP's cosine of frames and prompt, mean over frames"
+    ),
+    "pic": _derived(
+        "pic", "PIC", "dreamsim", cosines, "first frame", "1 - DreamSim of each frame and the input picture, mean"
+    ),
 }
 ALIASES = {"lpips": "lpips-vgg or lpips-alex, as the protocol's field `lpips` says"}
 
 
-def resolve(names: Sequence[str], protocol: EvalProtocol) -> list[str]:
-    """Return the metrics' own names, `lpips` replaced by the protocol's net, each once. Raises UnknownName."""
+def resolve(names: Sequence[str], protocol: EvalProtocol, task: Task = "reconstruction") -> list[str]:
+    """Return the metrics' own names, `lpips` replaced by the protocol's net, each once.
+
+    Raises UnknownName, and UsageError for metrics of another task.
+    """
     resolved = [f"lpips-{protocol.lpips}" if name == "lpips" else name for name in names]
     for name in resolved:
         if name not in METRICS:
             raise UnknownName("metric", name, [*METRICS, *ALIASES])
+        if METRICS[name].task != task:
+            raise UsageError(_elsewhere(name))
     return list(dict.fromkeys(resolved))
+
+
+def _elsewhere(name: str) -> str:
+    """Say where a metric of the other task is measured, and what comes nearest to it here."""
+    if METRICS[name].task == "generation":
+        text, like = f"{name} is of generated samples: use `cvbench score`", f"r{name}"
+    else:
+        text, like = f"{name} is of reconstructions: use `cvbench run`", name.removeprefix("r")
+    return f"{text}; what comes nearest here is {like}" if like in METRICS and like != name else text
 
 
 def score(name: str, rows: Rows, protocol: EvalProtocol, signature: str) -> Score:
@@ -157,15 +264,15 @@ def set_score(name: str, rows: Rows, targets: Rows, signature: str) -> Score:
     distance = METRICS[name].distance
     if distance is None:
         raise UnknownName("metric of sets", name, [n for n, m in METRICS.items() if m.distance])
-    groups = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+    groups, others = (np.repeat(np.arange(len(side)), [len(row) for row in side]) for side in (rows, targets))
     x, y = np.concatenate(rows), np.concatenate(targets)
-    value, low, high = distance(x, y, groups)
-    return Score(value, low, high, len(x), signature, few(name, len(x), x.shape[1]))
+    value, low, high = distance(x, y, groups, others)
+    return Score(value, low, high, len(x), signature, few(name, min(len(x), len(y)), x.shape[1]))
 
 
 def few(name: str, n: int, d: int) -> str:
     """Say when a set is too small for its metric; unbiased estimators need no such word."""
-    if METRICS[name].distance not in (frechet, frechet_infinite) or n >= FEW:
+    if METRICS[name].distance not in (frechet, frechet_of_sets, frechet_infinite) or n >= FEW:
         return ""
     if n <= d:
         return f"**under-sampled**: {n} rows in {d} dimensions; compare only at equal n"
@@ -189,4 +296,5 @@ def signature(name: str, data: str, manifest: str, protocol: EvalProtocol, versi
     """Return what must agree before two scores may share a column, as one line to read and compare."""
     fields = {k: v for k, v in protocol.as_dict().items() if k not in ("name", "version")}
     shown = " ".join(f"{k}={str(v).lower()}" for k, v in fields.items())
-    return f"{name}:{version} data={data}#{manifest[:12]} protocol={protocol.name}/{protocol.version} {shown}"
+    held = f"{data}#{manifest[:12]}" if manifest else data
+    return f"{name}:{version} data={held} protocol={protocol.name}/{protocol.version} {shown}"

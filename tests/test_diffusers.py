@@ -30,8 +30,9 @@ SMALL: dict[str, dict[str, Any]] = {
         "layers_per_up_block": 1, "norm_num_groups": 4,
     },
     "AutoencoderDC": {
-        "attention_head_dim": 8, "latent_channels": 8, "encoder_block_types": DC_BLOCKS, "decoder_block_types": DC_BLOCKS,
-        "encoder_layers_per_block": (1,) * 6, "encoder_qkv_multiscales": ((), (), (), (5,), (5,), (5,)),
+        "attention_head_dim": 8, "latent_channels": 8, "encoder_block_types": DC_BLOCKS,
+        "decoder_block_types": DC_BLOCKS, "encoder_layers_per_block": (1,) * 6,
+        "encoder_qkv_multiscales": ((), (), (), (5,), (5,), (5,)),
         "encoder_block_out_channels": (8, 8, 16, 16, 32, 32), "decoder_block_out_channels": (8, 8, 16, 16, 32, 32),
         "decoder_layers_per_block": (1,) * 6, "decoder_qkv_multiscales": ((), (), (), (5,), (5,), (5,)),
         "decoder_norm_types": "rms_norm", "decoder_act_fns": "silu",
@@ -226,7 +227,8 @@ def test_deterministic_and_a_batch_equals_its_clips(name: str) -> None:
     assert torch.equal(model.encode(targets), latents)
     assert torch.equal(model.decode(latents, frames), recons)
     torch.testing.assert_close(model.encode(targets[1:]), latents[1:], atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(model.decode(latents[1:], frames), recons[1:], atol=1e-5, rtol=1e-5)
+    error = (model.decode(latents[1:], frames) - recons[1:]).abs()
+    assert error.amax() < 1e-5 * max(1, recons.abs().amax())  # untrained networks may leave [0, 1] far behind
 
 
 LATENT_FRAMES = {"allegro": lambda t: t // 4, "minimax-h3": lambda t: (t - 5) // 17 * 5 + 2}
@@ -420,18 +422,38 @@ def test_codes_of_vidtok_decode_as_its_quantized_latents_do() -> None:
     torch.testing.assert_close(2 * model.decode(indices, 5) - 1, model.net.decode(quantized), atol=1e-5, rtol=1e-5)
 
 
-NO_TILES = {"AsymmetricAutoencoderKL", "AutoencoderKLCosmos", "AutoencoderKLKVAEVideo", "AutoencoderKLTemporalDecoder",
-            "AutoencoderRAE", "Kandinsky6SRVAE", "VQModel"}  # fmt: skip
+NO_TILES = {
+    "asymmetric-x1.5", "cosmos", "hunyuan-image", "hunyuan-image-refiner", "kandinsky-6-sr", "kvae-3d", "rae-dinov2", "svd",
+}  # fmt: skip
+"""Entries whose class has no code for tiles, or code that fails."""
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_tiles_are_switched_on_or_said_to_be_missing(name: str) -> None:
     loading = Loading(CPU, FP32, tiling=True, options=small_options(name))
-    if small_options(name)["_class_name"] in NO_TILES:
+    if name in NO_TILES:
         with pytest.raises(Unavailable, match="tiling=false"):
             Diffusers(loading)
     else:
         assert Diffusers(loading).net.use_tiling
+
+
+def test_tiny_autoencoders_of_sixteen_channels_have_no_tiles() -> None:
+    with pytest.raises(Unavailable, match="tiling=false"):
+        Diffusers(Loading(CPU, FP32, tiling=True, options={**small_options("taef1"), "latent_channels": 16}))
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [("flux1", 48), ("taesd", 528), ("dc-ae-f32c32", 576), ("wan-2.2", 288), ("ltx-2", 576)]
+)
+@torch.inference_mode()
+def test_tiles_change_large_pictures_and_keep_their_size(name: str, side: int) -> None:
+    pixels = torch.rand(1, 3, 1, side, side, generator=torch.Generator().manual_seed(0))
+    tiled = Diffusers(Loading(CPU, FP32, tiling=True, options=small_options(name)))
+    latents, whole = tiled.encode(pixels), small(name).encode(pixels)
+    assert latents.shape == whole.shape
+    assert not torch.allclose(latents, whole)
+    assert tiled.decode(latents, 1).shape == pixels.shape
 
 
 def test_a_codec_s_bytes_are_no_latents() -> None:

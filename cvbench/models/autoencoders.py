@@ -60,6 +60,21 @@ def no_codebook(config: Config) -> None:
     """Say that latents are continuous."""
 
 
+def has_tiles(config: Config) -> bool:
+    """Say that diffusers cuts large pictures into tiles on request."""
+    return True
+
+
+def has_no_tiles(config: Config) -> bool:
+    """Say that it does not, whatever `enable_tiling` says, or that its code for it fails."""
+    return False
+
+
+def tiny_tiles(config: Config) -> bool:
+    """AutoencoderTiny joins its tiles in four channels."""
+    return bool(config["latent_channels"] == 4)
+
+
 def unchanged(config: Config) -> Config:
     """Say that a network of any config can be built on the meta device."""
     return {}
@@ -81,8 +96,8 @@ class Autoencoder:
 
     `layout`: networks are given frames, stills or clips (see Pixels). Pixels in [0, 1] become (x - mean) / std.
     `least_side` is the smallest height and width coded without error; `sides` the heights and widths, where not
-    every multiple will do, and `refusal` what else would happen. `tiled`: its tiles are part of the published method
-    and always on. `singly`: the class takes no batches. `together`: it decodes the frames of a clip together. `codes`
+    every multiple will do, and `refusal` what else would happen. `tiles`: whether it can tile; `tiled`: its tiles are
+    part of the published method and always on. `singly`: the class takes no batches. `together`: it decodes the frames of a clip together. `codes`
     is the size of the codebook, `probed_as` what to change in a config that the meta device cannot take, so that
     latents keep their shape.
     """
@@ -96,6 +111,7 @@ class Autoencoder:
     least_side: int = 1
     sides: Callable[[Network], tuple[range, range]] | None = None
     refusal: str = ""
+    tiles: Callable[[Config], bool] = has_tiles
     tiled: bool = False
     singly: bool = False
     together: bool = False
@@ -207,8 +223,9 @@ def vidtok_encode(net: Network, x: Pixels, call: Call) -> Codes:
 
 
 def vidtok_decode(net: Network, z: Codes, call: Call, frames: int) -> Pixels:
-    """Decode latents or indices; the class gives a bare tensor."""
-    pixels: Tensor = net.decode(z, decode_from_indices=not z.is_floating_point())
+    """Decode latents, or indices: the class looks them up in float32 whatever its weights are."""
+    latents = z if z.is_floating_point() else net.indices_to_latent(z).to(net.dtype)
+    pixels: Tensor = net.decode(latents)
     return pixels
 
 
@@ -236,7 +253,7 @@ ZEROS = "what its tiles do not cover would come out as zeros"
 RESIZED = "it resizes all input to this size"
 
 AUTOENCODERS: dict[str, Autoencoder] = {
-    "AsymmetricAutoencoderKL": Autoencoder("frames"),
+    "AsymmetricAutoencoderKL": Autoencoder("frames", tiles=has_no_tiles),
     "AutoencoderDC": Autoencoder("frames"),
     "AutoencoderKL": Autoencoder("frames"),
     "AutoencoderKLAllegro": Autoencoder(
@@ -248,14 +265,16 @@ AUTOENCODERS: dict[str, Autoencoder] = {
         singly=True,
     ),
     "AutoencoderKLCogVideoX": Autoencoder(rule=steps_by("temporal_compression_ratio", 2)),
-    "AutoencoderKLCosmos": Autoencoder(rule=steps_by("temporal_compression_ratio")),
+    "AutoencoderKLCosmos": Autoencoder(rule=steps_by("temporal_compression_ratio"), tiles=has_no_tiles),
     "AutoencoderKLFlux2": Autoencoder("frames"),
-    "AutoencoderKLHunyuanImage": Autoencoder("frames"),
-    "AutoencoderKLHunyuanImageRefiner": Autoencoder("stills"),
+    "AutoencoderKLHunyuanImage": Autoencoder("frames", tiles=has_no_tiles),
+    "AutoencoderKLHunyuanImageRefiner": Autoencoder("stills", tiles=has_no_tiles),
     "AutoencoderKLHunyuanVideo": Autoencoder(rule=steps_by("temporal_compression_ratio")),
     "AutoencoderKLHunyuanVideo15": Autoencoder(rule=steps_by("temporal_compression_ratio"), singly=True),
     "AutoencoderKLKVAE": Autoencoder("frames"),
-    "AutoencoderKLKVAEVideo": Autoencoder(rule=steps_by("temporal_compress_times"), encode=mode_encode),
+    "AutoencoderKLKVAEVideo": Autoencoder(
+        rule=steps_by("temporal_compress_times"), encode=mode_encode, tiles=has_no_tiles
+    ),
     "AutoencoderKLLTX2Video": Autoencoder(rule=ltx_rule, decode=ltx_decode, least_side=64),
     "AutoencoderKLLTXVideo": Autoencoder(rule=ltx_rule, decode=ltx_decode),
     "AutoencoderKLMagvit": Autoencoder(rule=steps_of(4)),
@@ -265,18 +284,21 @@ AUTOENCODERS: dict[str, Autoencoder] = {
     "AutoencoderKLMochi": Autoencoder(rule=mochi_rule),
     "AutoencoderKLQwenImage": Autoencoder(rule=steps_of(4)),
     "AutoencoderKLQwenImage21": Autoencoder("stills", encode=rgba_encode, decode=rgba_decode),
-    "AutoencoderKLTemporalDecoder": Autoencoder("frames", decode=svd_decode, together=True),
+    "AutoencoderKLTemporalDecoder": Autoencoder("frames", decode=svd_decode, tiles=has_no_tiles, together=True),
     "AutoencoderKLWan": Autoencoder(rule=steps_of(4)),
-    "AutoencoderRAE": Autoencoder("frames", mean=(0.0,), std=(1.0,), sides=rae_sides, refusal=RESIZED),
-    "AutoencoderTiny": Autoencoder("frames"),
+    "AutoencoderRAE": Autoencoder(
+        "frames", mean=(0.0,), std=(1.0,), sides=rae_sides, refusal=RESIZED, tiles=has_no_tiles
+    ),
+    "AutoencoderTiny": Autoencoder("frames", tiles=tiny_tiles),
     "AutoencoderVidTok": Autoencoder(
         rule=vidtok_rule, encode=vidtok_encode, decode=vidtok_decode, codes=vidtok_codes, probed_as=vidtok_probed
     ),
     "ConsistencyDecoderVAE": Autoencoder("frames", decode=consistency_decode),
     "Kandinsky6SRVAE": Autoencoder(
         rule=steps_by("temporal_compression_ratio"),
+        tiles=has_no_tiles,
         mean=(128 / 255,),
         std=(128 / 255,),  # pixels / 128 - 1
     ),
-    "VQModel": Autoencoder("frames", encode=vq_encode, decode=vq_decode, codes=vq_codes),
+    "VQModel": Autoencoder("frames", encode=vq_encode, decode=vq_decode, codes=vq_codes, tiles=has_no_tiles),
 }

@@ -39,8 +39,10 @@ class Diffusers:
         upcast = loading.dtype == torch.float16 and config.get("force_upcast", False)
         self.dtype = torch.float32 if upcast else loading.dtype
         self.net = cast(build(self.name, config, loading), loading.device, self.dtype)
+        if loading.tiling and not self.kind.tiles(config):
+            raise Unavailable(f"{self.name} cannot cut pictures into tiles in diffusers; set tiling=false")
         if loading.tiling or self.kind.tiled:
-            tile(self.net)
+            self.net.enable_tiling()
         self.traits = measure(self.name, config)
         self.params = halves(self.net)
 
@@ -99,14 +101,6 @@ def some(sides: range) -> str:
     return ", ".join(map(str, sides[:3])) + (", …" if len(sides) > 3 else "")
 
 
-def tile(net: Network) -> None:
-    """Switch tiles on. Raises Unavailable where diffusers has none."""
-    try:
-        net.enable_tiling()
-    except (AttributeError, NotImplementedError) as error:
-        raise Unavailable(f"{type(net).__name__} has no tiles in diffusers; set tiling=false") from error
-
-
 def fold(x: Tensor, layout: str) -> Tensor:
     """Give the time axis to the batch, as `layout` asks; indices have it second, all else third."""
     if layout == "clips":
@@ -139,7 +133,7 @@ def measure(name: str, config: Config) -> Traits:
     kind = AUTOENCODERS[name]
     net, rule, codes = on_meta(name, {**config, **kind.probed_as(config)}), kind.rule(config), kind.codes(config)
     if kind.tiled:
-        tile(net)
+        net.enable_tiling()
     heights, widths = kind.sides(net) if kind.sides else (range(PROBE, PROBE + 2),) * 2
     lengths = (rule.fit(1), rule.fit(rule.fit(1) + 1)) if kind.layout == "clips" else (1, 2)
     shapes = []

@@ -51,7 +51,7 @@ def group(records: Sequence[RunRecord]) -> list[Group]:
 
 @dataclass(frozen=True)
 class Axis:
-    """What quality is plotted against."""
+    """What quality is plotted against; `missing` says why a chart may be empty."""
 
     key: str
     label: str
@@ -63,7 +63,7 @@ class Axis:
 AXES = (
     Axis("bpp", "bits per pixel", "bit/px", "lower", "no model has a rate"),
     Axis("params", "parameters", "parameters", "lower", "no model has parameters"),
-    Axis("fps", "throughput, encoding and decoding", "frames/s", "higher", "no speed was measured; run with --speed"),
+    Axis("fps", "frames/s, encoding and decoding", "frames/s", "higher", "no speed was measured; run with --speed"),
 )
 
 
@@ -123,7 +123,7 @@ def front(points: Sequence[tuple[float, float]], better_x: Better, better_y: Bet
 
 @dataclass(frozen=True)
 class Curve:
-    """A metric over frames: its mean over clips, and the middle half of the clips' deviations from their own mean.
+    """A metric over frames: the clips' mean deviation from their own means, and its middle half, about the mean of all.
 
     `spans` are the frames, first and last, that share a latent frame; none where each frame is coded alone. `total`
     frames are averaged to at most POINTS.
@@ -151,14 +151,15 @@ def _curve(record: RunRecord, metric: Metric) -> Curve | None:
     if not rows:
         return None
     values = _ragged(rows)
-    mean = np.nanmean(values, 0)
-    low, high = np.nanpercentile(values - np.nanmean(values, 1, keepdims=True), (25, 75), axis=0)
-    step = -(-len(mean) // POINTS)
-    frames = list(range(0, len(mean), step))
-    middle, below, above = (_averaged(v, step) for v in (mean, mean + low, mean + high))
+    own = np.nanmean(values, 1, keepdims=True)
+    about = values - own
+    low, high = np.nanpercentile(about, (25, 75), axis=0)
+    step = -(-values.shape[1] // POINTS)
+    frames = list(range(0, values.shape[1], step))
+    middle, below, above = (_averaged(own.mean() + v, step) for v in (np.nanmean(about, 0), low, high))
     temporal = record.model.temporal or 1
-    spans = temporal_groups(len(mean), temporal, record.model.frame_rule) if step == 1 else ()
-    return Curve(record.model.name, frames, middle, below, above, len(rows), len(mean), temporal, spans)
+    spans = temporal_groups(values.shape[1], temporal, record.model.frame_rule) if step == 1 else ()
+    return Curve(record.model.name, frames, middle, below, above, len(rows), values.shape[1], temporal, spans)
 
 
 def _ragged(rows: Sequence[Sequence[float]]) -> Float64[np.ndarray, "n t"]:

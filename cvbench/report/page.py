@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -115,38 +114,32 @@ def over_frames(group: content.Group, metric: str) -> list[dict[str, Any]]:
     return [{"model": c.model, "groups": frames.grouping(c), "spec": frames.curve(c, metric, span)} for c in curves]
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A table on the page: its protocol, and its data sets as headings over so many columns."""
-
-    name: str
-    table: tables.Table
-
-    @property
-    def heads(self) -> list[tuple[str, int]]:
-        """Headings over the columns; none when no column has one."""
-        found = [(label, len(list(columns))) for label, columns in groupby(c.group for c in self.table.columns)]
-        return found if any(label for label, _ in found) else []
-
-
-def score_tables(records: Sequence[RunRecord]) -> list[Shown]:
-    """Return a table for each protocol."""
+def score_tables(records: Sequence[RunRecord]) -> list[tuple[str, tables.Table]]:
+    """Return a table for each protocol, under its name."""
     names = list(dict.fromkeys(str(r.protocol["name"]) for r in records))
     of = {name: [r for r in records if r.protocol["name"] == name] for name in names}
-    return [Shown(name, tables.build(of[name], intervals=True, allow_mixed=True)) for name in names]
+    return [(name, tables.build(of[name], intervals=True, allow_mixed=True)) for name in names]
 
 
-def missing(records: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
-    """Return by record all that could not be evaluated, and why."""
-    found = []
+def missing(records: Sequence[RunRecord]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return by data set all that could not be evaluated: why, and for which models."""
+    found: dict[str, dict[str, list[str]]] = {}
     for r in records:
-        reasons = [r.error] if r.error else []
-        reasons += [f"{METRICS[m].label if m in METRICS else m}: {why}" for m, why in r.unavailable.items()]
-        reasons += [f"{f.id}: {f.error}" for f in r.failures[:NAMED]]
-        reasons += [f"and {len(r.failures) - NAMED} samples more"] if len(r.failures) > NAMED else []
-        if reasons:
-            found.append((f"{r.model.name} on {r.data.name}", reasons))
-    return found
+        for reason in _reasons(r):
+            found.setdefault(r.data.name, {}).setdefault(reason, []).append(r.model.name)
+    count = {data: len({r.model.name for r in records if r.data.name == data}) for data in found}
+    return [
+        (data, [(why, "all models" if len(who) == count[data] > 1 else ", ".join(who)) for why, who in reasons.items()])
+        for data, reasons in found.items()
+    ]
+
+
+def _reasons(record: RunRecord) -> list[str]:
+    reasons = [record.error] if record.error else []
+    reasons += [f"{METRICS[m].label if m in METRICS else m}: {why}" for m, why in record.unavailable.items()]
+    reasons += [f"{f.id}: {f.error}" for f in record.failures[:NAMED]]
+    more = len(record.failures) - NAMED
+    return [*reasons, f"and {more} samples more"] if more > 0 else reasons
 
 
 def setups(groups: Sequence[content.Group]) -> list[tuple[str, dict[str, str]]]:

@@ -15,9 +15,9 @@ LABEL = 24
 def scatter(points: Sequence[Point], metric: str, axis: Axis) -> Spec:
     """Return the chart: points with their intervals, shaped by role; those of the front filled and joined."""
     m = METRICS[metric]
-    title = f"{axis.label} ({axis.unit})" if axis.unit != axis.label else axis.label
+    arrow = "→" if axis.better == "higher" else "←"
     x = {
-        "field": "x", "type": "quantitative", "title": f"{title}, {'→' if axis.better == 'higher' else '←'} better",
+        "field": "x", "type": "quantitative", "title": f"{axis.label}, {arrow} better",
         "scale": {"type": "log", "padding": 24, "nice": False},
         "axis": {"tickCount": 5, "format": "~s" if axis.key == "params" else ".3~r", "labelOverlap": True},
     }  # fmt: skip
@@ -116,18 +116,34 @@ def _middle(points: Sequence[Point]) -> float:
     return math.sqrt(min(p.x for p in points) * max(p.x for p in points)) if points else 0.0
 
 
+Box = tuple[float, float, float]
+"""Left, right and middle height of a line of text."""
+
+
 def without_overlap(points: Sequence[Point], width: float = 330, height: float = 260) -> list[Point]:
-    """Return the points whose names do not touch in a chart as narrow as a phone; those of the front come first."""
+    """Return the points whose names touch no other name or point in a chart as narrow as a phone.
+
+    Those of the front come first and may cover points.
+    """
+    places = _places(points, width, height)
+    taken: dict[int, Box] = {}
+    for i in sorted(range(len(points)), key=lambda i: not points[i].front):
+        x, y = places[i]
+        reach = (9 + 6.2 * len(_short(points[i].model))) * (-1 if points[i].x > _middle(points) else 1)
+        box = (min(x, x + reach), max(x, x + reach), y)
+        marks = [(a - 5, a + 5, b) for k, (a, b) in enumerate(places) if k != i and not points[i].front]
+        if not any(_touch(box, other) for other in (*taken.values(), *marks)):
+            taken[i] = box
+    return [points[i] for i in taken]
+
+
+def _touch(a: Box, b: Box) -> bool:
+    return a[0] <= b[1] and b[0] <= a[1] and abs(a[2] - b[2]) <= 14
+
+
+def _places(points: Sequence[Point], width: float, height: float) -> list[tuple[float, float]]:
+    """Estimate where points lie, in pixels."""
     left, right = (f((p.x for p in points), default=1.0) for f in (min, max))
     bottom, top = (f((p.y for p in points), default=0.0) for f in (min, max))
-    boxes: list[tuple[float, float, float]] = []
-    kept = []
-    for p in sorted(points, key=lambda p: not p.front):
-        x = 24 + (width - 100) * math.log(p.x / left) / (math.log(right / left) or 1)
-        y = height * (p.y - bottom) / ((top - bottom) or 1)
-        reach = (9 + 6.2 * len(_short(p.model))) * (-1 if p.x > _middle(points) else 1)
-        box = (min(x, x + reach), max(x, x + reach), y)
-        if all(box[1] < b[0] or b[1] < box[0] or abs(y - b[2]) > 14 for b in boxes):
-            boxes.append(box)
-            kept.append(p)
-    return kept
+    across, up = (width - 100) / (math.log(right / left) or 1), height / ((top - bottom) or 1)
+    return [(24 + across * math.log(p.x / left), up * (p.y - bottom)) for p in points]

@@ -69,7 +69,7 @@ class Scores:
         notes = self.footnotes.refer(reason and f"{self.metrics[name].label}: {reason}")
         score = record.scores.get(name)
         if score is None:
-            return Cell(NOTHING if reason else NOT_RUN, notes=notes)
+            return Cell(NOTHING if reason or name == "bpp" else NOT_RUN, notes=notes)
         notes += self.footnotes.refer(score.note and f"{self.metrics[name].label} of {record.model.name}: {score.note}")
         notes += self._own_failures(record, name) + self._mixed(record, name)
         text = show(score, self.metrics[name].digits, self.style.intervals)
@@ -86,7 +86,7 @@ class Scores:
         return lines
 
     def _standing(self, record: RunRecord | None, name: str) -> Standing | None:
-        """Return a score that competes: the identity, untrained models, bits spent and what is not comparable do not."""
+        """Return a score that competes: identity, untrained models, bits spent and what is not comparable do not."""
         if record is None or name not in record.scores or name == "bpp":
             return None
         rivals = record.model.role != "reference" and record.model.init != "random" and not self._unlike(record, name)

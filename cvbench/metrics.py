@@ -89,7 +89,7 @@ def polynomial_mmd(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups
 
 
 def kid(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Estimate:
-    """Mean of the same over 100 subsets of 1,000 rows, of all rows where there are fewer (the spread is no interval)."""
+    """Mean of the same over 100 subsets of 1,000 rows, of all where there are fewer; their spread is no interval."""
     from cvbench.distances import kid
 
     return Estimate(kid(x, y, size=min(1000, len(x), len(y))).mean)

@@ -74,7 +74,10 @@ def test_many_models_on_many_clips_do_not_hide_a_drop() -> None:
 
 
 def test_a_drop_of_all_eight_built_in_models_on_the_sixteen_built_in_clips_is_caught() -> None:
-    names, values = [f"m{k}" for k in range(8)], {"psnr": BASE[:16], "ssim": BASE[:16] / 40, "lpips-vgg": BASE[:16] / 100}
+    names, values = (
+        [f"m{k}" for k in range(8)],
+        {"psnr": BASE[:16], "ssim": BASE[:16] / 40, "lpips-vgg": BASE[:16] / 100},
+    )
     base = [scored(values, name) for name in names]
     run = [scored({k: v * (0.98 if k != "lpips-vgg" else 1.1) for k, v in values.items()}, name) for name in names]
     assert len(check(run, base).of("regression")) == 24
@@ -250,7 +253,10 @@ def test_the_model_that_speed_is_checked_beside_can_be_named() -> None:
     base, run = timing(pool=2.0, a=100.0, b=100.0), timing(pool=2.0, a=130.0, b=130.0)
     assert {f.model for f in check(run, base, {"speed": 1.2}).of("regression")} == {"a", "b"}
     beside = check(run, base, {"speed": 1.2}, "a")
-    assert [(f.model, f.verdict) for f in beside.findings if f.what == "encoding"] == [("pool", "improved"), ("b", "same")]
+    assert [(f.model, f.verdict) for f in beside.findings if f.what == "encoding"] == [
+        ("pool", "improved"),
+        ("b", "same"),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -322,7 +328,13 @@ def test_junit_of_nothing_and_of_a_record_without_a_date_satisfies_the_schema() 
 
 def test_the_schema_refuses_what_readers_would() -> None:
     good = junit_xml(mixed()).decode()
-    for old, new in (('type="regression" ', ""), ("<properties />", ""), ("+00:00", ""), ('time="0"', 'time="x"'), ('errors="1"', "")):
+    for old, new in (
+        ('type="regression" ', ""),
+        ("<properties />", ""),
+        ("+00:00", ""),
+        ('time="0"', 'time="x"'),
+        ('errors="1"', ""),
+    ):
         if old in good:
             with pytest.raises(xmlschema.XMLSchemaValidationError):
                 SCHEMA.validate(good.replace(old, new))
@@ -343,7 +355,11 @@ def test_annotations_are_escaped_as_github_reads_them() -> None:
 def test_annotations_are_at_most_ten_a_level_regressions_first() -> None:
     many = [finding("incomplete")] * 12 + [finding("regression")] + [finding("unproven")] * 10 + [finding("improved")]
     lines = list(annotations(CheckResult([*many, finding("same"), finding("moved")])))
-    assert [sum(line.startswith(f"::{level}") for line in lines) for level in ("error", "warning", "notice")] == [10, 10, 1]
+    assert [sum(line.startswith(f"::{level}") for line in lines) for level in ("error", "warning", "notice")] == [
+        10,
+        10,
+        1,
+    ]
     assert lines[0].startswith("::error title=regression")
     assert lines[9] == "::error::and 4 more, in the job's summary"
 
@@ -353,7 +369,9 @@ def test_the_summary_is_appended_and_fits(tmp_path: Path) -> None:
     path.write_text("before\n")
     write_summary(mixed(), path)
     text = path.read_text(encoding="utf-8")
-    assert text.startswith("before\n## cvbench check\n\n**Regression: 1 regressed, 1 not checked, 1 improved, 1 unchanged**")
+    assert text.startswith(
+        "before\n## cvbench check\n\n**Regression: 1 regressed, 1 not checked, 1 improved, 1 unchanged**"
+    )
     assert "<script>" not in text
     write_summary(CheckResult([finding("incomplete", "ü" * 1000)] * 2000), path)
     assert path.stat().st_size < 2**20
@@ -362,7 +380,9 @@ def test_the_summary_is_appended_and_fits(tmp_path: Path) -> None:
 
 def test_no_line_of_the_report_is_a_workflow_command() -> None:
     record = scored(TWO, "m\n::error::x", unavailable={"lpips-vgg": "no\n::error::y"})
-    run = scored({"psnr": BASE - 1}, "m\n::error::x", unavailable={"lpips-vgg": "no\n::error::y", "ssim": "\n::error::z"})
+    run = scored(
+        {"psnr": BASE - 1}, "m\n::error::x", unavailable={"lpips-vgg": "no\n::error::y", "ssim": "\n::error::z"}
+    )
     assert not [line for line in check_markdown(check([run], [record])).splitlines() if line.startswith("::")]
 
 
@@ -435,7 +455,12 @@ def test_the_program_exits_3_where_the_run_lacks_a_model(
 
 @pytest.mark.parametrize(
     "more",
-    [[], ["--against", "nowhere"], ["--against", "BASE", "--tolerance", "pnsr=1"], ["--against", "BASE", "--tolerance", "psnr"]],
+    [
+        [],
+        ["--against", "nowhere"],
+        ["--against", "BASE", "--tolerance", "pnsr=1"],
+        ["--against", "BASE", "--tolerance", "psnr"],
+    ],
 )
 def test_the_program_exits_2_for_a_wrong_request(folders: tuple[str, str], more: list[str]) -> None:
     assert run_program(["check", folders[0], *(folders[1] if word == "BASE" else word for word in more)]) == 2

@@ -38,9 +38,7 @@ def scored(
     ]
     signature = f" data={data}#{'2' * 12} {fields}"
     scores = {m: Score(float(np.mean(v)), None, None, n, f"{m}:1{signature}") for m, v in values.items()}
-    made = RunRecord(
-        ModelFacts(model, "1" * 64), DataFacts(data, "2" * 64, n), {"name": protocol}, {}, scores, samples
-    )
+    made = RunRecord(ModelFacts(model, "1" * 64), DataFacts(data, "2" * 64, n), {"name": protocol}, {}, scores, samples)
     return replace(made, **more)  # type: ignore[arg-type]
 
 
@@ -276,7 +274,11 @@ def test_markdown_names_what_differs_and_escapes_what_would_break_it() -> None:
     b = scored({"psnr": [30.5, 31, 31]}, name, fields=FIELDS.replace("fp32", "bf16"), failures=[Failure("z", "gone")])
     text = comparison_markdown(compare_runs([a], [b])[0], ["y on d under p: only in A"])
     assert "| -0.1667 |" in " ".join(text.split())
-    for word in ("dtype is bf16 instead of fp32 (psnr)", "y on d under p: only in A", "&lt;script>\\|\\`x\\` ::error::"):
+    for word in (
+        "dtype is bf16 instead of fp32 (psnr)",
+        "y on d under p: only in A",
+        "&lt;script>\\|\\`x\\` ::error::",
+    ):
         assert word in text
     assert not any(line.startswith("::") for line in text.splitlines())
     rows = [line for line in text.splitlines() if line.startswith("|")]

@@ -228,7 +228,7 @@ def test_deterministic_and_a_batch_equals_its_clips(name: str) -> None:
     assert torch.equal(model.decode(latents, frames), recons)
     torch.testing.assert_close(model.encode(targets[1:]), latents[1:], atol=1e-5, rtol=1e-5)
     error = (model.decode(latents[1:], frames) - recons[1:]).abs()
-    assert error.amax() < 1e-5 * max(1, recons.abs().amax())  # untrained networks may leave [0, 1] far behind
+    assert error.amax() < 5e-5  # float32: sums are taken in another order, and untrained norms amplify that
 
 
 LATENT_FRAMES = {"allegro": lambda t: t // 4, "minimax-h3": lambda t: (t - 5) // 17 * 5 + 2}
@@ -423,7 +423,8 @@ def test_codes_of_vidtok_decode_as_its_quantized_latents_do() -> None:
 
 
 NO_TILES = {
-    "asymmetric-x1.5", "cosmos", "hunyuan-image", "hunyuan-image-refiner", "kandinsky-6-sr", "kvae-3d", "rae-dinov2", "svd",
+    "asymmetric-x1.5", "cosmos", "hunyuan-image", "hunyuan-image-refiner", "kandinsky-6-sr", "kvae-3d", "rae-dinov2",
+    "svd",
 }  # fmt: skip
 """Entries whose class has no code for tiles, or code that fails."""
 
@@ -450,10 +451,9 @@ def test_tiny_autoencoders_of_sixteen_channels_have_no_tiles() -> None:
 def test_tiles_change_large_pictures_and_keep_their_size(name: str, side: int) -> None:
     pixels = torch.rand(1, 3, 1, side, side, generator=torch.Generator().manual_seed(0))
     tiled = Diffusers(Loading(CPU, FP32, tiling=True, options=small_options(name)))
-    latents, whole = tiled.encode(pixels), small(name).encode(pixels)
-    assert latents.shape == whole.shape
-    assert not torch.allclose(latents, whole)
-    assert tiled.decode(latents, 1).shape == pixels.shape
+    one, other = (model.decode(model.encode(pixels), 1) for model in (tiled, small(name)))
+    assert one.shape == pixels.shape
+    assert not torch.allclose(one, other, atol=1e-5)
 
 
 def test_a_codec_s_bytes_are_no_latents() -> None:

@@ -96,10 +96,10 @@ class Autoencoder:
 
     `layout`: networks are given frames, stills or clips (see Pixels). Pixels in [0, 1] become (x - mean) / std.
     `least_side` is the smallest height and width coded without error; `sides` the heights and widths, where not
-    every multiple will do, and `refusal` what else would happen. `tiles`: whether it can tile; `tiled`: its tiles are
-    part of the published method and always on. `singly`: the class takes no batches. `together`: it decodes the frames of a clip together. `codes`
-    is the size of the codebook, `probed_as` what to change in a config that the meta device cannot take, so that
-    latents keep their shape.
+    every multiple will do, and `refusal` what else would happen. `tiles`: whether it can cut pictures into tiles;
+    `tiled`: its tiles are part of the published method and always on. `singly`: the class takes no batches.
+    `together`: it decodes the frames of a clip together. `codes` is the size of the codebook, `probed_as` what to
+    change in a config that the meta device cannot take, so that latents keep their shape.
     """
 
     layout: Literal["frames", "stills", "clips"] = "clips"

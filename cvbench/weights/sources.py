@@ -2,9 +2,12 @@
 
 import hashlib
 import os
+import socket
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from cvbench.errors import BadWeights, CvbenchError, MissingWeights
@@ -171,13 +174,30 @@ def _in_hub_cache(source: Source) -> Path | None:
 
 def _from_hub(source: Source, *, offline: bool = False) -> Path:
     """Return the file, or for several files their folder, from the hub's cache; download it unless `offline`."""
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
 
+    if not (offline or constants.HF_HUB_OFFLINE):
+        require_reachable(constants.ENDPOINT)
     paths = [
         Path(hf_hub_download(source.repo, file, revision=source.revision, local_files_only=offline))
         for file in source.files
     ]
     return paths[0] if len(paths) == 1 else paths[0].parent
+
+
+def require_reachable(address: str) -> None:
+    """Raise OSError at once where a host cannot be reached; the hub's client would try for half a minute a file."""
+    if not urllib.request.getproxies() and (reason := _unreachable(urllib.parse.urlsplit(address).hostname or "")):
+        raise OSError(reason)
+
+
+@lru_cache
+def _unreachable(host: str) -> str:
+    try:
+        socket.create_connection((host, 443), timeout=5).close()
+        return ""
+    except OSError as error:
+        return f"{host} cannot be reached: {error.strerror or error}"
 
 
 def _url_target(source: Source) -> Path | None:
@@ -193,7 +213,7 @@ def _download(name: str, source: Source, progress: Progress | None) -> Path:
     target = _url_target(source)
     if target is None or not source.url.startswith("https://"):
         raise MissingWeights(missing_text(name, source, "no address to fetch it from"))
-    with urllib.request.urlopen(source.url, timeout=60) as reply, atomic(target) as file:  # noqa: S310 (https only, above)
+    with urllib.request.urlopen(source.url, timeout=20) as reply, atomic(target) as file:  # noqa: S310 (https only, above)
         total = int(reply.headers.get("Content-Length") or 0)
         if source.git_blob and not total:  # git needs it before the content
             raise OSError("the server does not say how long the file is")

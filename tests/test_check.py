@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import xmlschema
 import yaml
+from test_compare import FIELDS, scored, whole_set
 
 from cvbench.cli import run_program
 from cvbench.compare import CheckResult, Finding, check, most_moved, parse_tolerances, save_baseline
 from cvbench.compare.junit import annotations, junit_xml, write_summary
 from cvbench.compare.text import check_markdown
 from cvbench.errors import UnknownName, UsageError
-from cvbench.records import DataFacts, Failure, ModelFacts, RunRecord, Score, read_records
+from cvbench.records import Failure, ModelFacts, RunRecord, read_records
 from cvbench.store import write_record
-from test_compare import FIELDS, scored, whole_set
 
 RNG = np.random.default_rng
 BASE = RNG(0).normal(30, 3, 32)
@@ -147,6 +147,8 @@ def test_scores_of_whole_sets_are_checked_by_their_intervals(
 
 TWO = {"psnr": BASE, "ssim": BASE / 40}
 FULL = scored(TWO)
+FAILED = [Failure(f"clip{i}", "out of memory") for i in range(4)]
+HALF = FIELDS.replace("fp32", "bf16")
 OTHER = replace(FULL.samples[0], sha256="f" * 64)
 
 
@@ -159,7 +161,7 @@ OTHER = replace(FULL.samples[0], sha256="f" * 64)
         ([scored({k: v[:30] for k, v in TWO.items()})], "samples", "missing: clip30, clip31 (not in the data)"),
         ([replace(FULL, samples=[OTHER, *FULL.samples[1:]])], "samples", "changed: clip0 (other prepared pixels)"),
         (
-            [replace(FULL, samples=FULL.samples[4:], failures=[Failure(f"clip{i}", "out of memory") for i in range(4)])],
+            [replace(FULL, samples=FULL.samples[4:], failures=FAILED)],
             "samples",
             "missing: clip0, clip1, clip2 and 1 more (out of memory)",
         ),
@@ -168,7 +170,7 @@ OTHER = replace(FULL.samples[0], sha256="f" * 64)
             "ssim, samples",
             "missing: ssim of clip0 (not measured)",
         ),
-        ([scored(TWO, fields=FIELDS.replace("fp32", "bf16"))], "psnr", "not like for like: dtype is bf16 instead of fp32"),
+        ([scored(TWO, fields=HALF)], "psnr", "not like for like: dtype is bf16 instead of fp32"),
         (
             [scored(TWO, protocol="q", fields=FIELDS.replace("p/1", "q/1"))],
             "psnr",
@@ -290,7 +292,7 @@ def test_tolerances_are_read() -> None:
 
 @pytest.mark.parametrize("text", ["psnr", "psnr=", "psnr=-1", "psnr=nan", "psnr=inf", "psnr=x", "speed=0.5"])
 def test_a_tolerance_that_is_none_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="psnr|speed"):
+    with pytest.raises(UsageError, match="takes"):
         parse_tolerances([text])
 
 

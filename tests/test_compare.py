@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from cvbench.cli import run_program
-from cvbench.compare import Comparison, compare, compare_runs
+from cvbench.compare import Comparison, MetricDifference, compare, compare_runs
 from cvbench.compare.text import comparison_json, comparison_markdown
 from cvbench.errors import UnknownName, UsageError
 from cvbench.records import DataFacts, Failure, ModelFacts, RunRecord, SampleRecord, Score
@@ -42,7 +42,7 @@ def scored(
     return replace(made, **more)  # type: ignore[arg-type]
 
 
-def of(comparison: Comparison, metric: str = "psnr"):
+def of(comparison: Comparison, metric: str = "psnr") -> MetricDifference:
     return next(found for found in comparison.metrics if found.metric == metric)
 
 
@@ -144,10 +144,10 @@ def test_protocol_fields_that_differ_are_named_and_compared() -> None:
 
 
 def test_the_data_in_the_signature_is_left_to_the_samples() -> None:
-    a, b = (scored({"psnr": [30, 31]}, data="my own clips") for _ in range(2))
-    b = replace(b, data=DataFacts("my own clips", "3" * 64, 2), scores={
-        "psnr": replace(b.scores["psnr"], signature=b.scores["psnr"].signature.replace("#2", "#3").replace("2" * 11, "3" * 11))
-    })  # fmt: skip
+    a = scored({"psnr": [30, 31]}, data="my own clips")
+    signature = a.scores["psnr"].signature.replace("#" + "2" * 12, "#" + "3" * 12)
+    scores = {"psnr": replace(a.scores["psnr"], signature=signature)}
+    b = replace(a, data=DataFacts("my own clips", "3" * 64, 2), scores=scores)
     assert of(compare(a, b)).differing == ""
 
 
@@ -226,9 +226,8 @@ def test_two_runs_are_compared_model_by_model_and_the_rest_named() -> None:
     b = [scored({"psnr": [31, 32]}, name, data=data) for name, data in product("yz", ("d", "e"))]
     comparisons, alone = compare_runs(a, b)
     assert [c.label for c in comparisons] == ["y on d", "y on e"]
-    assert alone == [
-        "x on d under p: only in A", "x on e under p: only in A", "z on d under p: only in B", "z on e under p: only in B"
-    ]  # fmt: skip
+    sides = [("x", "A"), ("z", "B")]
+    assert alone == [f"{name} on {data} under p: only in {side}" for name, side in sides for data in ("d", "e")]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from cvbench.pictures import Gallery, Stored, quality_metric, sample_scores, wor
 from cvbench.records import RunRecord
 from cvbench.report.content import Group
 
-EMBEDDED = 21_500_000
-"""Bytes of pictures beyond which a report leaves samples out: base64 makes 28.7 MB of them."""
+EMBEDDED = 21_000_000
+"""Bytes of pictures beyond which a report leaves samples out: base64 makes 28 MB of them."""
 
 
 @dataclass

@@ -53,9 +53,8 @@ def markdown_report(
 
 def plain(text: str) -> str:
     """Return text that Markdown and HTML take for nothing but text."""
-    return (
-        re.sub(r"([\\`*_{}\[\]()#+\-.!|~])", r"\\\1", " ".join(text.split())).replace("&", "&amp;").replace("<", "&lt;")
-    )
+    escaped = re.sub(r"([\\`*_\[\]#|~])", r"\\\1", " ".join(text.split()))
+    return escaped.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def attribute(text: str) -> str:

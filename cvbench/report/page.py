@@ -56,7 +56,7 @@ def render(records: Sequence[RunRecord], pictures: Sequence[Path] = (), title: s
             "clip-data": Markup(embed([asdict(p) for p in shown])),  # noqa: S704
         },
         style=Markup(asset("style.css")),  # noqa: S704
-        scripts=[Script.of(text) for text in (charts.library(), *map(asset, SCRIPTS[: None if shown else -1]))],
+        scripts=[Script.of(text) for text in (charts.library(), *map(asset, SCRIPTS if shown else SCRIPTS[:-1]))],
     )
 
 

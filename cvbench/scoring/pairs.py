@@ -112,5 +112,7 @@ def json_pairs(text: str, file: Path) -> Pairs:
     for row in rows:
         pair = row if isinstance(row, tuple) else (row.get("name"), row.get("prompt")) if isinstance(row, dict) else ()
         if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
-            raise UsageError(f'{file}: {row!r} is no name with a prompt; write {{name: prompt}} or a list of "name", "prompt"')
+            raise UsageError(
+                f'{file}: {row!r} is no name with a prompt; write {{name: prompt}} or a list of "name", "prompt"'
+            )
         yield pair[0], pair[1]

@@ -15,6 +15,9 @@ from cvbench.reconstruct import describe, to_videos
 from cvbench.records import Failure, digest
 from cvbench.store import RowStore, row_key
 
+Row = np.ndarray | str
+"""Rows, or the reason why there are none."""
+
 
 class Samples:
     """A set of samples, each described by the feature probes `wanted`.
@@ -29,7 +32,7 @@ class Samples:
         self.items, self.protocol, self.wanted = items, protocol, wanted
         self.probes, self.store = probes, store
         self.clips: list[Clip] = []
-        self.failures: list[Failure] = []
+        self.failed: list[tuple[int, Failure]] = []
 
     def measure(self, label: str, progress: Progress = silent) -> "Samples":
         """Read what has no rows yet, and measure it clip by clip."""
@@ -42,8 +45,8 @@ class Samples:
         progress(label, len(self.items), len(self.items))
         return self
 
-    def rows(self, clip: Clip, name: str) -> np.ndarray | str:
-        """Return the rows of a clip, or the reason why there are none."""
+    def rows(self, clip: Clip, name: str) -> Row:
+        """Return the rows of a clip by the probe `name`."""
         row = self.store.rows(row_key(clip.sha256, "target", {})).get(self.probes.column(name))
         if row is None:
             return self.probes.reasons.get(name, "not measured")
@@ -54,7 +57,7 @@ class Samples:
             try:
                 yield look(index, item, self.protocol, self.store, lambda clip: not self._missing(clip))
             except CvbenchError as error:
-                self.failures.append(Failure(item.id, describe(error)))
+                self.failed.append((index, Failure(item.id, describe(error))))
 
     def _missing(self, clip: Clip) -> list[str]:
         stored = self.store.rows(row_key(clip.sha256, "target", {}))
@@ -73,7 +76,7 @@ class Samples:
             except UnsuitableInput as error:
                 found = np.array(str(error))
             except Exception as error:  # out of memory, say: one clip must not stop the others
-                self.failures.append(Failure(clip.item.id, f"{name}: {describe(error)}"))
+                self.failed.append((clip.index, Failure(clip.item.id, f"{name}: {describe(error)}")))
                 continue
             self.store.add(row_key(clip.sha256, "target", {}), {self.probes.column(name): found})
 

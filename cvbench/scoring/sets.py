@@ -7,72 +7,148 @@ from pathlib import Path
 from cvbench.data import DATASETS, Dataset, Item, open_dataset
 from cvbench.data.dataset import file_item, numbered_item
 from cvbench.data.files import Reader
-from cvbench.data.folder import in_order, is_media, is_numbered
+from cvbench.data.folder import hidden, in_order, is_media, is_numbered
 from cvbench.data.named import load_csv
 from cvbench.errors import UsageError
+from cvbench.metrics import METRICS
+from cvbench.scoring.pairs import Partners, read_prompts
+
+Roots = Mapping[str, Path]
+Prompts = Path | str | Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Generated:
-    """Generated samples, each item's caption being its prompt; `first_frames` are those that a CSV file names."""
+class Compared:
+    """Generated samples and what they are held against; `limit` cuts both sets, but no partners."""
 
-    dataset: Dataset
-    first_frames: Mapping[str, Item] = field(default_factory=dict)
+    generated: Dataset
+    reference: Dataset | None
+    prompts: Partners[str] | None
+    first_frames: Partners[Item] | None
+    limit: int | None = None
+    given: tuple[Partners[str] | Partners[Item], ...] = field(default=())
+    """Partners that were asked for by name: one without a sample is worth a word."""
 
 
-def open_generated(spec: str, roots: Mapping[str, Path], limit: int | None, reader: Reader) -> Generated:
-    """Open PATH, a CSV file or NAME=either; without a NAME, the path's own is the row's in the table.
+def open_all(
+    generated: str,
+    reference: str | None,
+    prompts: Prompts | None,
+    first_frames: str | None,
+    roots: Roots,
+    limit: int | None,
+    reader: Reader,
+) -> Compared:
+    """Open all that takes part. Prompts and first frames not given are taken from the CSV file or the reference.
 
-    The CSV file has a head and the columns path, prompt and first_frame, of which path must be there; paths are
-    relative to the file. Raises UsageError and UnknownName.
+    Raises UsageError and UnknownName.
     """
-    name, path = labelled(spec)
-    if Path(path).suffix.lower() == ".csv":
-        found = open_csv(Path(path).expanduser(), limit, reader)
-    else:
-        found = Generated(open_dataset(path, roots, limit, reader))
-    return replace(found, dataset=replace(found.dataset, name=name)) if name else found
+    if limit is not None and limit < 1:
+        raise UsageError(f"a limit must be at least 1, got {limit}")
+    samples, frames = open_generated(generated, roots, reader)
+    target = open_set(reference, roots, reader) if reference else None
+    texts, pictures = prompts_of(prompts, samples, target), frames_of(first_frames, frames, target, roots, reader)
+    asked = [p for p, given in ((texts, prompts), (pictures, first_frames)) if p and given]
+    cut = first(target, limit) if target else None
+    return Compared(first(samples, limit), cut, texts, pictures, limit, tuple(asked))
 
 
-def open_reference(spec: str, roots: Mapping[str, Path], limit: int | None, reader: Reader) -> Dataset:
-    """Open a named data set, PATH or NAME=PATH. Raises UsageError and UnknownName."""
+def check(names: list[str], compared: Compared) -> None:
+    """Raise UsageError for a metric that lacks what it compares with."""
+    for name in names:
+        metric = METRICS[name]
+        if metric.distance and not compared.reference:
+            raise UsageError(f"{name} compares two sets: say --reference DIR or NAME")
+        if metric.partner == "prompt" and not compared.prompts:
+            raise UsageError(f"{name} needs prompts: say --prompts FILE (name,prompt), or list them in a CSV file")
+        if metric.partner == "first frame" and not compared.first_frames:
+            raise UsageError(f"{name} needs the pictures that videos start from: --first-frames DIR or --reference")
+
+
+def open_generated(spec: str, roots: Roots, reader: Reader) -> tuple[Dataset, dict[str, Item]]:
+    """Open PATH, a CSV file or NAME=either; with the first frames that the CSV file names."""
     name, path = labelled(spec)
-    dataset = open_dataset(path, roots, limit, reader)
+    if not path.lower().endswith(".csv"):
+        return open_set(spec, roots, reader), {}
+    samples, frames = open_csv(Path(path).expanduser(), reader)
+    return replace(samples, name=name or samples.name), frames
+
+
+def open_set(spec: str, roots: Roots, reader: Reader) -> Dataset:
+    """Open a named data set, PATH or NAME=PATH; without a NAME, the path's own stands in the table."""
+    name, path = labelled(spec)
+    dataset = open_dataset(path, roots, None, reader)
     return replace(dataset, name=name) if name else dataset
 
 
 def labelled(spec: str) -> tuple[str, str]:
     """Split NAME=PATH; no name for a path alone, even one that holds the sign, or for a named data set's folder."""
     name, equals, path = spec.partition("=")
-    if not equals or name in DATASETS or not name or Path(spec).expanduser().exists():
+    if not equals or not name or name in DATASETS or Path(spec).expanduser().exists():
         return "", spec
     return name, path
 
 
-def open_csv(file: Path, limit: int | None, reader: Reader) -> Generated:
-    """Open the samples that a CSV file lists, in its order. Raises UsageError."""
+def first(dataset: Dataset, limit: int | None) -> Dataset:
+    """Return the first `limit` items, and say so."""
+    if limit is None or limit >= len(dataset.items):
+        return dataset
+    note = f"first {limit:,} of {len(dataset.items):,}"
+    return replace(dataset, items=dataset.items[:limit], note=f"{dataset.note}; {note}" if dataset.note else note)
+
+
+def open_csv(file: Path, reader: Reader) -> tuple[Dataset, dict[str, Item]]:
+    """Open the samples that a CSV file lists, in its order, prompts as captions; and their first frames, where named.
+
+    It has a head with path and, if wanted, prompt and first_frame; paths are relative to the file.
+    """
     if not file.is_file():
         raise UsageError(f"there is no file {file}")
-    rows = load_csv(file, "path")
-    used = rows[:limit]
-    items = [item_at(file, row["path"], reader, row.get("prompt")) for row in used]
-    twice = {item.id for item in items if [other.id for other in items].count(item.id) > 1} if items else set()
-    if not items or twice:
-        raise UsageError(f"{file} lists " + (f"{min(twice)} more than once" if twice else "no samples"))
-    frames = {item.id: row.get("first_frame") for item, row in zip(items, used, strict=True)}
-    given = {name: item_at(file, path, reader) for name, path in frames.items() if path}
-    note = f"first {len(used):,} of {len(rows):,}" if len(used) < len(rows) else ""
-    return Generated(Dataset(file.stem, tuple(items), note), given)
+    items: dict[str, Item] = {}
+    frames: dict[str, Item] = {}
+    for row in load_csv(file, "path"):
+        item = item_at(file, row["path"], reader, row.get("prompt"))
+        if item.id in items:
+            raise UsageError(f"{file} lists {item.id} more than once")
+        items[item.id] = item
+        if row.get("first_frame"):
+            frames[item.id] = item_at(file, row["first_frame"], reader)
+    if not items:
+        raise UsageError(f"{file} lists no samples")
+    return Dataset(file.stem, tuple(items.values())), frames
 
 
-def item_at(file: Path, text: str, reader: Reader, caption: str | None = None) -> Item:
+def item_at(file: Path, text: str | None, reader: Reader, caption: str | None = None) -> Item:
     """Return what lies at a path that a CSV file names: a file, or a folder of numbered frames."""
     if not text:
         raise UsageError(f"{file} has a line without a path")
     path = file.parent / Path(text).expanduser()
     if not path.is_dir():
         return file_item(path, text, reader, caption or None)
-    frames = in_order(p for p in path.iterdir() if is_media(p) and not p.name.startswith("."))
+    frames = in_order(p for p in path.iterdir() if is_media(p) and not hidden(p.name))
     if not is_numbered(frames):
-        raise UsageError(f"{file}: {text} is no folder of numbered frames (00000.png, …) of one size")
+        raise UsageError(f"{file}: {text} is no folder of frames (00000.png, …) without a gap and of one size")
     return numbered_item(frames, text, caption=caption or None)
+
+
+def prompts_of(given: Prompts | None, generated: Dataset, reference: Dataset | None) -> Partners[str] | None:
+    """Return the prompts: those given, else the generated samples' own, else the reference's captions."""
+    if isinstance(given, Mapping):
+        return Partners(given.items(), "prompt", "the prompts given")
+    if given is not None:
+        return Partners(read_prompts(Path(given)).items(), "prompt", Path(given).name)
+    for dataset in (generated, reference):
+        captions = [(item.id, item.caption) for item in dataset.items if item.caption] if dataset else []
+        if dataset and captions:
+            return Partners(captions, "prompt", dataset.name)
+    return None
+
+
+def frames_of(
+    given: str | None, listed: Mapping[str, Item], reference: Dataset | None, roots: Roots, reader: Reader
+) -> Partners[Item] | None:
+    """Return the pictures that samples were made from: those given, else those listed, else the reference's own."""
+    if not given and listed:
+        return Partners(listed.items(), "first frame", "the CSV file")
+    dataset = open_set(given, roots, reader) if given else reference
+    return Partners(((i.id, i) for i in dataset.items), "first frame", dataset.name) if dataset else None

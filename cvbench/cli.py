@@ -227,6 +227,77 @@ def finish(records: "Sequence[RunRecord]", suite: str, out: Path, *, intervals: 
     return DONE if all(record.complete for record in records) else INCOMPLETE
 
 
+@cli.command("score")
+@click.option(
+    "--generated", "-g", multiple=True, required=True, metavar="PATH|CSV|NAME=…",
+    help="Folder, glob or CSV file of generated samples; repeatable: a row each.",
+)  # fmt: skip
+@click.option("--reference", "-r", metavar="NAME|NAME=PATH|PATH", help="Real samples: a data set, folder or glob.")
+@click.option("--metrics", default="fvd,kvd", show_default=True, metavar="A,B", help="See `cvbench list metrics`.")
+@click.option(
+    "--prompts", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+    help="CSV, JSON or text of name,prompt.",
+)  # fmt: skip
+@click.option("--first-frames", metavar="DIR", help="Pictures that videos start from, by the same names.")
+@click.option("--protocol", metavar="NAME", help="[default: cvbench-1 with 16 frames]")
+@click.option(
+    "--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change a field of the protocol; repeatable."
+)
+@click.option("--limit", type=click.IntRange(1), help="Only the first N samples of each set.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("reports/score"), show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
+@click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights on this machine; repeatable.")
+@click.option(
+    "--init", type=click.Choice(["weights", "random"]), default="weights", show_default=True,
+    help="random: untrained networks, to try things out.",
+)  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), help="Of everything drawn at random; the same as --set seed=.")
+@click.option("--intervals", is_flag=True, help="Print 95 % intervals.")
+def score_command(**given: Any) -> int:
+    """Measure generated pictures or videos against a reference set, their prompts or their first frames.
+
+    \b
+      cvbench score --generated samples/ --reference real/ --metrics fvd,kvd
+      cvbench score --generated svd=out/ --reference ucf101 --first-frames frames/ --metrics fvd,pic
+      cvbench score --generated sd21.csv --reference coco-val --metrics fid,kid,clip,pic --set size=none
+      cvbench score --generated vc2/ --prompts captions.csv --metrics frame-consistency,text-alignment
+
+    Prompts and first frames belong to a sample by its file name. Without these options they are taken from the CSV
+    file (columns path, prompt, first_frame) or the reference (captions; the picture or clip of the same name). What
+    is already measured is not measured again. Exit codes: 0 done, 2 wrong usage, 3 something could not be evaluated
+    or found no partner (named in the table's footnotes), 130 interrupted.
+    """
+    from cvbench.config import pairs
+    from cvbench.protocols import protocol
+    from cvbench.scoring import PROTOCOL, score
+    from cvbench.store import write_record
+
+    changes = [*given["changes"], *([] if given["seed"] is None else [f"seed={given['seed']}"])]
+    frames = [] if given["protocol"] else [f"frames={PROTOCOL.frames}"]
+    chosen = protocol(given["protocol"] or "cvbench-1", [*frames, *changes])
+    records: list[RunRecord] = []
+    for generated in given["generated"]:
+        with progress_bar() as progress:
+            made = score(
+                generated,
+                given["reference"],
+                split(given["metrics"]),
+                given["prompts"],
+                given["first_frames"],
+                chosen,
+                limit=given["limit"],
+                device=given["device"],
+                weights=pairs("--weights", given["weights"]),
+                init=given["init"],
+                progress=progress,
+            )
+        if made.model.name in (record.model.name for record in records):
+            raise UsageError(f"two generated sets are called {made.model.name}; tell them apart by NAME=PATH")
+        write_record(given["out"], made)
+        records.append(made)
+    return finish(records, "score", given["out"], intervals=given["intervals"])
+
+
 @cli.command("table")
 @click.argument("what", nargs=-1, required=True, metavar="RUN_OR_FOLDER... | 1..8 | TABLE.toml")
 @click.option(

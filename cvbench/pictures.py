@@ -29,7 +29,7 @@ LATENT_SIDE = 96
 
 Choice = Mapping[str, Sequence[str]]
 """Chosen sample ids, hardest first, each with the models whose reconstruction is kept."""
-Picture = UInt8[np.ndarray, "h w 3"]
+Picture = UInt8[np.ndarray, "height width 3"]
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def latent_preview(latents: Num[np.ndarray, "..."]) -> Pixels:
     axes = axes[:, ::-1][:, :3]
     axes = axes * np.sign(axes[np.abs(axes).argmax(0), range(axes.shape[1])])
     low, high = np.percentile(axes.T @ channels, (1, 99), axis=1)[:, :, None]
-    span = np.where(high > low, high - low, 1)
+    span = np.where(high - low > 1e-9 * (high - low).max(), high - low, np.inf)  # an axis of rounding errors stays dark
     levels = np.clip((axes.T @ channels - low) / span, 0, 1) * 255
     rows = np.round(levels).astype(np.uint8).reshape(-1, *latents.shape[1:])
     return rows[[0, 0, 0]] if len(rows) == 1 else np.concatenate([rows, np.full_like(rows[:1], 128)])[:3]

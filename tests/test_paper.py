@@ -282,11 +282,11 @@ def test_records_that_have_no_place_are_named() -> None:
 
 def test_tables_of_generation_print_scores_by_the_columns_of_their_file() -> None:
     two = cells("2", measured("sd21+cvvae", "coco-val", fid=58.04, clip=0.3104, pic=0.36), published=True)[1]
-    assert two[2:] == ["58.0 (57.6; +0.4)", "0.310 (0.311; −0.001)", "0.360 (0.360; ±0.000)"]
+    assert two[2:] == ["58.04 (57.6; +0.4)", "0.310 (0.311; −0.001)", "0.360 (0.360; ±0.000)"]
     three = cells("3", measured("svd", "msrvtt", fvd=300.2, kvd=1.5, pic=0.6), published=True)[0]
     assert three[4:] == [
         *("not run (402)", "not run (8.20)", "not run (0.791)"),
-        *("300.2 (310; −10)", "1.50 (1.30; +0.20)", "0.600 (0.588; +0.012)"),
+        *("300.20 (310; −10)", "1.500 (1.30; +0.20)", "0.600 (0.588; +0.012)"),
     ]
     five = cells("5", measured("vc2", "msrvtt-val", frame_consistency=0.95, text_alignment=0.3))[0]
     assert five == ["VC2", "1", "×", "0.950", "0.300"]

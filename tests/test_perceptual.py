@@ -151,9 +151,15 @@ def test_a_file_of_torchvisions_whole_classifier_is_read(suffix: str, tmp_path: 
     path = tmp_path / f"whole{suffix}"
     state = {**backbone("alex"), "classifier.1.weight": torch.zeros(4, 4), "classifier.1.bias": torch.zeros(4)}
     save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
-    loaded = load_probe("lpips-alex", torch.device("cpu"), {"lpips-alex": path})
+    loaded = Lpips("alex", path)
     target, recon = pair(40, 40)
     assert np.array_equal(loaded.rows(recon, loaded.prepare(target)), distances("alex", recon, target))
+
+
+def test_a_backbone_that_is_not_the_published_one_makes_no_lpips(tmp_path: Path) -> None:
+    torch.save(backbone("alex"), tmp_path / "mine.pth")
+    with pytest.raises(BadWeights, match=r"mine\.pth is not alexnet-owt-7be5be79\.pth"):
+        load_probe("lpips-alex", torch.device("cpu"), {"lpips-alex": tmp_path / "mine.pth"})
 
 
 @pytest.mark.parametrize("net", NETS)

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,9 @@ from cvbench.pictures import Shot
 from cvbench.records import DataFacts, ModelFacts, RunRecord, SampleRecord
 
 
-def record(model: str, scores: list[float], data: str = "d", role: str = "network", frames: int = 2) -> RunRecord:
+def record(model: str, scores: Sequence[float], data: str = "d", role: str = "network", frames: int = 2) -> RunRecord:
     samples = [
-        SampleRecord(f"s{i}", frames, 64, 64, "0" * 64, {}, {"psnr": [value] * frames, "bpp": [0.1]})
+        SampleRecord(f"s{i}", frames, 64, 64, "0" * 64, {}, {"psnr": [float(value)] * frames, "bpp": [0.1]})
         for i, value in enumerate(scores)
     ]
     facts = DataFacts(data, "1" * 64, len(samples))
@@ -206,7 +207,7 @@ def test_png_takes_over_where_webp_is_missing(monkeypatch: pytest.MonkeyPatch, t
 def test_the_channel_that_varies_most_becomes_red() -> None:
     latents = np.zeros((4, 1, 1, 100))
     latents[2, 0, 0] = np.linspace(0, 10, 100)
-    latents[0, 0, 0] = np.tile([0.0, 0.1], 50)
+    latents[0, 0, 0] = np.tile([0.0, 0.1, 0.1, 0.0], 25)  # uncorrelated with the ramp
     shown = pictures.latent_preview(latents)
     assert (shown.shape, shown.dtype) == ((3, 1, 1, 100), np.uint8)
     assert np.all(np.diff(shown[0, 0, 0].astype(int)) >= 0)  # the ramp, not turned around

@@ -120,7 +120,7 @@ Box = tuple[float, float, float]
 """Left, right and middle height of a line of text."""
 
 
-def without_overlap(points: Sequence[Point], width: float = 330, height: float = 260) -> list[Point]:
+def without_overlap(points: Sequence[Point], width: int = 330, height: int = 260) -> list[Point]:
     """Return the points whose names touch no other name or point in a chart as narrow as a phone.
 
     Those of the front come first and may cover points.
@@ -141,7 +141,7 @@ def _touch(a: Box, b: Box) -> bool:
     return a[0] <= b[1] and b[0] <= a[1] and abs(a[2] - b[2]) <= 14
 
 
-def _places(points: Sequence[Point], width: float, height: float) -> list[tuple[float, float]]:
+def _places(points: Sequence[Point], width: int, height: int) -> list[tuple[float, float]]:
     """Estimate where points lie, in pixels."""
     left, right = (f((p.x for p in points), default=1.0) for f in (min, max))
     bottom, top = (f((p.y for p in points), default=0.0) for f in (min, max))

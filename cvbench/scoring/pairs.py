@@ -108,11 +108,15 @@ def json_pairs(text: str, file: Path) -> Pairs:
         raw = json.loads(text)
     except json.JSONDecodeError as error:
         raise UsageError(f"{file} is no JSON: {error}") from error
-    rows = raw.items() if isinstance(raw, dict) else raw if isinstance(raw, list) else [raw]
-    for row in rows:
-        pair = row if isinstance(row, tuple) else (row.get("name"), row.get("prompt")) if isinstance(row, dict) else ()
-        if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
+    rows = raw.items() if isinstance(raw, dict) else map(name_and_prompt, raw if isinstance(raw, list) else [raw])
+    for name, prompt in rows:
+        if not (isinstance(name, str) and isinstance(prompt, str)):
             raise UsageError(
-                f'{file}: {row!r} is no name with a prompt; write {{name: prompt}} or a list of "name", "prompt"'
+                f'{file}: write {{NAME: PROMPT, …}} or [{{"name": NAME, "prompt": PROMPT}}, …], in strings'
             )
-        yield pair[0], pair[1]
+        yield name, prompt
+
+
+def name_and_prompt(row: object) -> tuple[object, object]:
+    """Return the two entries of a JSON object, None for what is not there."""
+    return (row.get("name"), row.get("prompt")) if isinstance(row, dict) else (None, None)

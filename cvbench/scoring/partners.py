@@ -60,7 +60,7 @@ def against_prompts(prompts: Partners[str], samples: Samples) -> Held:
 
 
 def against_pictures(pictures: Partners[Item], samples: Samples, progress: Progress) -> Held:
-    """Embed by DreamSim the picture each sample was made from, prepared as the samples are; of a clip its first frame."""
+    """Embed by DreamSim the picture each sample was made from (of a clip the first frame), prepared as samples are."""
     held = Held()
     found = held.pair(samples, pictures)
     items = list({item.id: item for item in found.values()}.values())

@@ -88,9 +88,7 @@ class Scoring:
         lost = f"none of {len(self.generated.items)} samples of {name} could be read"
         failures = self._failures()
         return RunRecord(
-            model=ModelFacts(
-                name, digest(content(clips)), about="generated samples", init=self.probes.init, frame_rule="any"
-            ),
+            model=ModelFacts(name, digest(content(clips)), about="generated samples", init=self.probes.init),
             data=self._data(),
             protocol=self.protocol.as_dict(),
             probes={name: version for name, version in self.probes.versions.items() if version},
@@ -177,7 +175,9 @@ class Scoring:
         return DataFacts(name, digest(contents), len(clips) or len(self.generated.clips), self._note())
 
     def _note(self) -> str:
-        said = [self.compared.reference.note] if self.compared.reference else []
+        drawn = f"the metrics' networks are drawn at random (seed {self.probes.seed}): the numbers mean nothing"
+        said = [drawn] if self.probes.init == "random" else []
+        said += [self.compared.reference.note] if self.compared.reference else []
         said += [f"generated: {self.compared.generated.note}"] if self.compared.generated.note else []
         for partners in self.compared.given if self.compared.limit is None else ():
             if alone := partners.unused():
@@ -186,10 +186,15 @@ class Scoring:
 
     def _failures(self) -> list[Failure]:
         """Name all that is missing from a score: generated samples first, in their order."""
-        mine = self.generated.failed + [pair for held in self.held.values() for pair in held.unpaired]
+        mine = self.generated.failed + [pair for kind in self.held for pair in self._unpaired(kind)]
         found = [failure for _, failure in sorted(mine, key=lambda pair: pair[0])]
         found += [Failure(f"reference: {f.id}", f.error) for _, f in sorted(self.reference.failed, key=lambda p: p[0])]
         return found + [failure for held in self.held.values() for failure in held.failures]
+
+    def _unpaired(self, kind: str) -> list[tuple[int, Failure]]:
+        """Say of each sample without a partner which metrics it is missing from."""
+        left_out = ", ".join(m for m in self.probes.metrics if METRICS[m].partner == kind)
+        return [(index, Failure(f.id, f"{left_out}: {f.error}")) for index, f in self.held[kind].unpaired]
 
 
 def sorted_rows(samples: Samples, network: str) -> list[tuple[Clip, Row]]:

@@ -131,8 +131,14 @@ def line_up(
         except CvbenchError as error:
             if strict:
                 raise
-            refused.append((facts_of(spec, models.parse(spec)[1]), error))
+            refused.append((_facts_of_refused(spec), error))
     return contenders, refused
+
+
+def _facts_of_refused(spec: str) -> ModelFacts:
+    """Return what is known of a model that could not be enlisted: of one on the hub that cannot be asked, its name."""
+    name = spec.partition("@")[0]
+    return facts_of(spec, models.parse(spec)[1]) if name in models.MODELS else ModelFacts(spec, "")
 
 
 def enlist(spec: str, setting: Setting) -> Contender:

@@ -29,7 +29,7 @@ LATENT_SIDE = 96
 
 Choice = Mapping[str, Sequence[str]]
 """Chosen sample ids, hardest first, each with the models whose reconstruction is kept."""
-Picture = UInt8[np.ndarray, "height width 3"]
+Picture = UInt8[np.ndarray, "_height _width 3"]
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from cvbench.models.builtin import BUILTIN
 from cvbench.models.entry import ModelEntry, Option
 from cvbench.models.interp_entries import INTERPOLATION, at_factor
 from cvbench.models.paper import PAPER
+from cvbench.models.zoo import ZOO
 
 if TYPE_CHECKING:
     from cvbench.tensors import VideoVAE
 
-MODELS: dict[str, ModelEntry] = {**BUILTIN, **PAPER, **INTERPOLATION}
+MODELS: dict[str, ModelEntry] = {**BUILTIN, **PAPER, **ZOO, **INTERPOLATION}
 TIMES = re.compile(r"\d+x")
 
 
@@ -26,9 +27,7 @@ def parse(spec: str) -> tuple[str, ModelEntry, dict[str, Option]]:
     Raises UnknownName for an unknown model or option, UsageError for a value of the wrong kind.
     """
     name, _, tail = spec.partition("@")
-    if name not in MODELS:
-        raise UnknownName("model", name, MODELS)
-    entry = MODELS[name]
+    entry = find(name)
     options = dict(entry.options)
     for pair in filter(None, tail.split(",")):
         key, _, text = pair.partition("=")
@@ -40,6 +39,17 @@ def parse(spec: str) -> tuple[str, ModelEntry, dict[str, Option]]:
     if name in INTERPOLATION:
         return name, at_factor(name, int(options["factor"])), options
     return name, entry, options
+
+
+def find(name: str) -> ModelEntry:
+    """Return the entry of a model by its name, or by hf:OWNER/REPO[/FOLDER] where it lies on the hub."""
+    if name.startswith("hf:"):
+        from cvbench.models.hub import hub_entry
+
+        return hub_entry(name)
+    if name not in MODELS:
+        raise UnknownName("model", name, MODELS)
+    return MODELS[name]
 
 
 def _option(name: str, key: str, text: str, kind: type) -> Option:

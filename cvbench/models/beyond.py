@@ -59,8 +59,8 @@ class TAEHV:
 class WFVAE:
     """Causal video VAE of 1 + 4k frames, of which the first stands alone.
 
-    The reference's tiling cuts time with a cache so as to change nothing; it is not copied, and the protocol's does not
-    change the network. Weights: a diffusers folder, whose config.json is followed, a single file or the trainer's
+    The reference's tiling, pieces of time with caches between them, is not copied: the protocol's does not change the
+    network. Weights: a diffusers folder, whose config.json is followed, a single file or the trainer's
     checkpoint. Reference: PKU-YuanGroup/WF-VAE (arXiv 2411.17459).
     """
 

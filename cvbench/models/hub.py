@@ -10,6 +10,7 @@ from cvbench.models.building import INDEX, full_config, on_meta, shards_of
 from cvbench.models.diffusers import halves, measure
 from cvbench.models.entry import ModelEntry
 from cvbench.weights import Source
+from cvbench.weights.sources import require_reachable
 
 PREFIX = "hf:"
 FILES = ("diffusion_pytorch_model.safetensors", INDEX, "diffusion_pytorch_model.bin")
@@ -77,11 +78,12 @@ def _files(spec: str, repo: str, folder: str) -> tuple[str, ...]:
 
 def _has(repo: str, path: str) -> bool:
     """Tell whether a file is known to be in a repository; where the hub cannot be asked, those in the cache are."""
-    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
 
     if isinstance(try_to_load_from_cache(repo, path), str):
         return True
     try:
+        require_reachable(constants.ENDPOINT)
         return HfApi().file_exists(repo, path)
     except Exception:  # the hub and network libraries raise many kinds; fetching will meet it again, and tell
         return False
@@ -89,9 +91,14 @@ def _has(repo: str, path: str) -> bool:
 
 def _file(spec: str, repo: str, path: str) -> Path | None:
     """Return a small file of a repository from the cache or the hub, None when the repository has none of that name."""
-    from huggingface_hub import errors, hf_hub_download
+    from huggingface_hub import constants, errors, hf_hub_download, try_to_load_from_cache
 
+    cached = try_to_load_from_cache(repo, path)
+    if isinstance(cached, str):
+        return Path(cached)
     try:
+        if not constants.HF_HUB_OFFLINE:
+            require_reachable(constants.ENDPOINT)
         return Path(hf_hub_download(repo, path))
     except errors.GatedRepoError as error:
         raise MissingWeights(f"{spec}: the repository is gated; accept its licence on its page and log in") from error

@@ -25,8 +25,8 @@ def theme(dark: bool) -> Spec:
         "legend": {**text, "symbolFillColor": faint, "symbolStrokeColor": faint},
         "title": {"color": ink, "fontSize": 12, "fontWeight": "normal"},
         "style": {
-            "front": {"color": strong, "size": 90},
-            "behind": {"color": other, "size": 70, "strokeWidth": 1.5},
+            "front": {"color": strong, "size": 90, "opacity": 1},
+            "behind": {"color": other, "size": 70, "strokeWidth": 1.5, "opacity": 1},
             "edge": {"color": strong, "strokeWidth": 2, "opacity": 0.6},
             "interval": {"color": faint, "strokeWidth": 1},
             "name": {"color": ink, "fontSize": 11},

@@ -25,11 +25,7 @@ def curve(shown: Curve, metric: str, span: float) -> Spec:
         "description": describe_curve(shown, metric),
         "data": {"values": _values(shown, metric)},
         "layer": [
-            {
-                "data": {"values": [{"start": a - 0.5, "stop": b + 0.5} for a, b in shown.spans[1::2]]},
-                "mark": {"type": "rect", "style": "span", "aria": False},
-                "encoding": {"x": {**x, "field": "start"}, "x2": {"field": "stop"}},
-            },
+            *([_groups(shown, x)] if shown.spans[1:] else []),
             {
                 "mark": {"type": "area", "style": "spread", "aria": False},
                 "encoding": {"x": x, "y": {**y, "field": "low"}, "y2": {"field": "high"}},
@@ -40,6 +36,15 @@ def curve(shown: Curve, metric: str, span: float) -> Spec:
                 "encoding": {"x": x, "y": mean, "tooltip": {"field": "says"}, "description": {"field": "says"}},
             },
         ],
+    }
+
+
+def _groups(shown: Curve, x: Spec) -> Spec:
+    """Shade every other temporal group."""
+    return {
+        "data": {"values": [{"start": a - 0.5, "stop": b + 0.5} for a, b in shown.spans[1::2]]},
+        "mark": {"type": "rect", "style": "span", "aria": False},
+        "encoding": {"x": {**x, "field": "start"}, "x2": {"field": "stop"}},
     }
 
 

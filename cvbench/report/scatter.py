@@ -14,7 +14,7 @@ LABEL = 24
 
 def scatter(points: Sequence[Point], metric: str, axis: Axis) -> Spec:
     """Return the chart: points with their intervals, shaped by role; those of the front filled and joined."""
-    m = METRICS[metric]
+    m, values = METRICS[metric], _values(points, metric, axis)
     arrow = "→" if axis.better == "higher" else "←"
     x = {
         "field": "x", "type": "quantitative", "title": f"{axis.label}, {arrow} better",
@@ -23,26 +23,28 @@ def scatter(points: Sequence[Point], metric: str, axis: Axis) -> Spec:
     }  # fmt: skip
     title = f"{m.label} {m.arrow}" + (f" ({m.unit})" if m.unit else "")
     y = {"field": "y", "type": "quantitative", "scale": {"zero": False, "padding": 14}, "title": title}
+    layers = [
+        *([_edge(axis)] if any(p.front for p in points) else []),
+        *([_intervals(y)] if any(p.low is not None for p in points) else []),
+        *(_points(points, on_front) for on_front in (False, True) if any(p.front == on_front for p in points)),
+        *(_names(right) for right in (False, True) if any(v["label"] and v["right"] == right for v in values)),
+    ]  # a layer without data would warn
+    alternative = _alternative(points, metric, axis)
+    return {"description": alternative, "data": {"values": values}, "encoding": {"x": x, "y": y}, "layer": layers}
+
+
+def _edge(axis: Axis) -> Spec:
+    """Join the points of the front by steps."""
     step = "step-after" if axis.better == "lower" else "step-before"
+    mark = {"type": "line", "style": "edge", "aria": False, "interpolate": step}
+    return {"transform": [{"filter": "datum.front"}], "mark": mark}
+
+
+def _intervals(y: Spec) -> Spec:
     return {
-        "description": _alternative(points, metric, axis),
-        "data": {"values": _values(points, metric, axis)},
-        "encoding": {"x": x, "y": y},
-        "layer": [
-            {
-                "transform": [{"filter": "datum.front"}],
-                "mark": {"type": "line", "style": "edge", "aria": False, "interpolate": step},
-            },
-            {
-                "transform": [{"filter": "isValid(datum.low)"}],
-                "mark": {"type": "rule", "style": "interval", "aria": False},
-                "encoding": {"y": {**y, "field": "low"}, "y2": {"field": "high"}},
-            },
-            _points(points, on_front=False),
-            _points(points, on_front=True),
-            _names(right=False),
-            _names(right=True),
-        ],
+        "transform": [{"filter": "isValid(datum.low)"}],
+        "mark": {"type": "rule", "style": "interval", "aria": False},
+        "encoding": {"y": {**y, "field": "low"}, "y2": {"field": "high"}},
     }
 
 

@@ -1,7 +1,8 @@
 """LeanVAE, a light causal video VAE without attention (Cheng and Yuan 2025, arXiv 2503.14325).
 
-Wavelets and patches, then depthwise convolutions and feed-forward layers. Its bottleneck is compressed sensing: a linear measurement codes, unrolled iterations of ISTA decode. Names and shapes
-are the official ones. Reference: westlake-repl/LeanVAE `LeanVAE/models/autoencoder.py`, `LeanVAE/modules/backbones.py`.
+Wavelets and patches, then depthwise convolutions and feed-forward layers. The bottleneck is compressed sensing: a
+linear measurement codes, unrolled iterations of ISTA decode. Names and shapes are the official ones. Reference:
+westlake-repl/LeanVAE `LeanVAE/models/autoencoder.py`, `LeanVAE/modules/backbones.py`.
 """
 
 from collections.abc import Iterable
@@ -138,18 +139,16 @@ class Encoder(Halves):
 
     def forward(self, image: Bands, video: Bands) -> Tokens:
         """Embed patches of the low band and of the others, and mix."""
-        parts = [
-            torch.cat([self._embed(image[:, some], f"image_{part}", 1), self._embed(video[:, some], f"video_{part}", 2)], 1)
-            for part, some in (("low", slice(3)), ("high", slice(3, None)))
-        ]  # fmt: skip
-        low, high = self.low_layer(parts[0]), self.high_layer(parts[1])
+        low = self.low_layer(self._embed(image[:, :3], video[:, :3], "low"))
+        high = self.high_layer(self._embed(image[:, 3:], video[:, 3:], "high"))
         y: Tensor = self.fusion_layer(torch.cat([low, high], dim=-1))
         return y
 
-    def _embed(self, bands: Bands, name: str, frames: int) -> Tokens:
+    def _embed(self, image: Bands, video: Bands, part: str) -> Tokens:
         form = "b c (t p) (h q) (w r) -> b t h w (c p q r)"
-        y: Tensor = self.get_submodule(f"{name}_proj")(rearrange(bands, form, p=frames, q=PATCH, r=PATCH))
-        return y
+        first = self.get_submodule(f"image_{part}_proj")(rearrange(image, form, p=1, q=PATCH, r=PATCH))
+        rest = self.get_submodule(f"video_{part}_proj")(rearrange(video, form, p=2, q=PATCH, r=PATCH))
+        return torch.cat([first, rest], dim=1)
 
 
 class Decoder(Halves):
@@ -165,13 +164,12 @@ class Decoder(Halves):
         """Return the bands of the first frame and of the others."""
         low, high = self.fusion_layer(x).split(self.widths, dim=-1)
         low, high = self.low_layer(low), self.high_layer(high)
-        image = [self._patches(part[:, :1], f"image_{name}", 1) for part, name in ((low, "low"), (high, "high"))]
-        video = [self._patches(part[:, 1:], f"video_{name}", 2) for part, name in ((low, "low"), (high, "high"))]
-        return torch.cat(image, dim=1), torch.cat(video, dim=1)
+        return self._bands(low[:, :1], high[:, :1], "image", 1), self._bands(low[:, 1:], high[:, 1:], "video", 2)
 
-    def _patches(self, x: Tokens, name: str, frames: int) -> Bands:
+    def _bands(self, low: Tokens, high: Tokens, kind: str, frames: int) -> Bands:
         form = "b t h w (c p q r) -> b c (t p) (h q) (w r)"
-        return rearrange(self.get_submodule(f"{name}_proj")(x), form, p=frames, q=PATCH, r=PATCH)
+        patches = [self.get_submodule(f"{kind}_low_proj")(low), self.get_submodule(f"{kind}_high_proj")(high)]
+        return torch.cat([rearrange(some, form, p=frames, q=PATCH, r=PATCH) for some in patches], dim=1)
 
 
 class Bottleneck(nn.Module):
@@ -190,7 +188,8 @@ class Bottleneck(nn.Module):
 
     def measure(self, x: Tokens) -> Tokens:
         """Return the mean of the latents, channels last."""
-        return x @ self.phi.mT
+        y: Tensor = x @ self.phi.mT
+        return y
 
     def recover(self, y: Tokens) -> Tokens:
         """Return features that measure as `y`, more or less."""

@@ -111,13 +111,14 @@ class TGrow(nn.Module):
 
     def forward(self, x: Frames) -> Frames:
         """Unmix."""
-        return rearrange(self.conv(x), "n (s c) h w -> (n s) c h w", s=self.stride)
+        y: Tensor = rearrange(self.conv(x), "n (s c) h w -> (n s) c h w", s=self.stride)
+        return y
 
 
 class Chain(nn.Sequential):
     """Layers of frames, of which MemBlocks also see the frame before: zeros before the first."""
 
-    def forward(self, x: Features, memory: Memory) -> Features:
+    def run(self, x: Features, memory: Memory) -> Features:
         """Run on the next piece of a clip; `memory`, empty for the first piece, is brought up to date."""
         for place, layer in enumerate(self):
             frames = x.flatten(0, 1)
@@ -127,7 +128,7 @@ class Chain(nn.Sequential):
                 frames = layer(frames, torch.cat([first, x[:, :-1]], dim=1).flatten(0, 1))
             else:
                 frames = layer(frames)
-            x = frames.unflatten(0, (len(x), -1))
+            x = rearrange(frames, "(b t) c h w -> b t c h w", b=len(x))
         return x
 
 
@@ -165,7 +166,8 @@ class TAEHV(nn.Module):
     """Tiny video autoencoder: (b, 3, T, H, W) in [0, 1] to (b, z, ceil(T/4), H/8, W/8) and back, for layout taehv.
 
     Frames are padded at the end to a multiple of `temporal`, and the decoder's first `temporal` - 1 frames are
-    dropped, as the networks do whose latents it shares: so 1 + 4k frames come back as many, others as fewer.
+    dropped, as the networks do whose latents it shares: so 1 + 4k frames come back as many, others as fewer. (Of
+    CogVideoX's the reference drops none when the latent frames are even; 1 + 8k frames have odd ones.)
     """
 
     def __init__(self, layout: Layout = LAYOUTS["taehv"]) -> None:
@@ -193,4 +195,4 @@ class TAEHV(nn.Module):
 
     def _pieces(self, chain: Chain, x: Features, length: int) -> Features:
         memory: Memory = {}
-        return torch.cat([chain(piece, memory) for piece in x.split(length, dim=1)], dim=1)
+        return torch.cat([chain.run(piece, memory) for piece in torch.split(x, length, dim=1)], dim=1)

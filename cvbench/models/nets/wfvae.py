@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from functools import partial
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -97,15 +98,14 @@ def analyse(x: Planes, kernels: Kernels) -> Planes:
     """Convolve every channel with every kernel at half the resolution; channels vary faster than kernels."""
     convolve = F.conv3d if kernels.ndim == 5 else F.conv2d
     bands = convolve(x.flatten(0, 1)[:, None], kernels, stride=2)
-    return bands.unflatten(0, x.shape[:2]).transpose(1, 2).flatten(1, 2)
+    return rearrange(bands, "(b c) k ... -> b (k c) ...", b=len(x))
 
 
 def synthesise(bands: Planes, kernels: Kernels) -> Planes:
     """Undo `analyse`, up to the kernels' scale."""
     convolve = F.conv_transpose3d if kernels.ndim == 5 else F.conv_transpose2d
-    by_channel = bands.unflatten(1, (len(kernels), -1)).transpose(1, 2)
-    x = convolve(by_channel.flatten(0, 1), kernels, stride=2)
-    return x[:, 0].unflatten(0, by_channel.shape[:2])
+    x = convolve(rearrange(bands, "b (k c) ... -> (b c) k ...", k=len(kernels)), kernels, stride=2)
+    return rearrange(x, "(b c) 1 ... -> b c ...", b=len(bands))
 
 
 class Haar3D(nn.Module):

@@ -185,6 +185,10 @@ class Probes:
         """Return the name under which a probe's rows are stored."""
         return f"{name}@{self.versions[name]}"
 
+    def pair(self, name: str) -> PairProbe:
+        """Return a probe that needs no weights, whether the run asked for it or not."""
+        return self.pairs.get(name) or load_probe(name, self.device, self.weights)
+
     def pair_probes(self, names: Sequence[str]) -> dict[str, PairProbe]:
         """Return those of `names` that compare frames and can be loaded here."""
         return self._loaded(names, self.pairs, lambda name: load_probe(name, self.device, self.weights), PROBES)
@@ -407,6 +411,7 @@ class Session:
             unavailable=self._missing_metrics([rows for _, rows in stored]),
             error=None if samples else lost,
             speed=self._speed(contender) if self._is_timed(contender) and samples else None,
+            precision_db=self._precision(contender) if samples else None,
             environment=environment(self.probes.device),
             created=now(),
         )
@@ -464,12 +469,31 @@ class Session:
                 missing[name] = share + "; ".join(sorted(reasons))
         return missing
 
+    def _first_clip(self) -> Clip:
+        return next((c for c in self.clips if c.shape[0] > 1), self.clips[0])
+
+    def _precision(self, contender: Contender) -> float | None:
+        """Return how far, in dB, half precision is from float32 on the first clip; remembered."""
+        full = contender.in_float32() if isinstance(contender, Listed) else None
+        if full is None:
+            return None
+        clip = self._first_clip()
+        key = digest(["precision", contender.key, clip.sha256, self.protocol.reconstruction])
+        if (known := self.store.facts(key)) is None:
+            pixels = read_clip(clip.index, clip.item, self.protocol).pixels
+            video = to_videos([pixels] if pixels is not None else [], self.probes.device)
+            half, exact = (reconstruct(c.vae, video, self.protocol)[0][0] for c in (contender, full))
+            psnr = self.probes.pair("psnr")
+            known = float(psnr.rows(half, psnr.prepare(exact)).mean())
+            self.store.remember(key, known)
+        return float(known)
+
     def _is_timed(self, contender: Contender) -> bool:
         return self.request.speed and contender.facts.role != "reference"
 
     def _speed(self, contender: Contender) -> dict[str, Any] | None:
         """Time the contender on the first clip (an image when there is no clip); remembered for this machine."""
-        clip = next((c for c in self.clips if c.shape[0] > 1), self.clips[0])
+        clip = self._first_clip()
         machine = [
             speed.device_name(self.probes.device),
             torch.get_num_threads(),

@@ -2,7 +2,7 @@
 
 import importlib.metadata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -75,6 +75,12 @@ class Listed(Contender):
         held = weights.path_digest(self.path) if self.path else f"random:{self.setting.protocol.seed}"
         codec = _codec_version(self.entry)
         return digest([self.label, self.entry.version, self.options, held if self.entry.source else codec])
+
+    def in_float32(self) -> "Listed | None":
+        """Return the same model in float32, None where the dtype makes no difference: codecs, floors, float32."""
+        if self.setting.protocol.dtype == "fp32" or self.entry.source is None:
+            return None
+        return Listed(self.facts.name, replace(self.setting, protocol=replace(self.setting.protocol, dtype="fp32")))
 
     @cached_property
     def vae(self) -> VideoVAE:  # type: ignore[override]

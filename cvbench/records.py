@@ -88,7 +88,8 @@ class RunRecord:
     """One model on one data set under one protocol.
 
     `unavailable` names metrics that could not be computed and why; `error` is set when the model could not run at
-    all, `error_kind` is then the name of the error's class (in `cvbench.errors`, where it is one of ours). `speed`,
+    all, `error_kind` is then the name of the error's class (in `cvbench.errors`, where it is one of ours).
+    `precision_db` is the PSNR between one clip's reconstructions in half precision and in float32. `speed`,
     `environment` and `created` are the parts in which two equal runs may differ.
     """
 
@@ -103,6 +104,7 @@ class RunRecord:
     error: str | None = None
     error_kind: str = ""
     speed: Mapping[str, Any] | None = None
+    precision_db: float | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     created: str = ""
     schema: int = SCHEMA

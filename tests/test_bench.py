@@ -277,3 +277,13 @@ def test_two_runs_at_once_into_one_folder_leave_whole_records(pictures: Path, tm
     assert [process.exitcode for process in processes] == [0, 0]
     found = [RunRecord.load(path) for path in sorted((tmp_path / "out" / "records").glob("*.json"))]
     assert list(map(stable, found)) == list(map(stable, bench.run(request(pictures, ("identity", "jpeg")))))
+
+
+def test_half_precision_reports_how_far_it_is_from_float32(pictures: Path) -> None:
+    half = protocol("cvbench-1", ["frames=5", "size=48", "dtype=bf16"])
+    models = ("rife", "jpeg")
+    rife, jpeg = bench.run(request(pictures, models, protocol=half, init="random", metrics=("psnr",)))
+    assert rife.precision_db is not None
+    assert 15 < rife.precision_db < 99
+    assert jpeg.precision_db is None
+    assert bench.run(request(pictures, ("rife",), init="random", metrics=("psnr",)))[0].precision_db is None

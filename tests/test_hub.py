@@ -15,6 +15,7 @@ from cvbench.models.diffusers import Diffusers
 from cvbench.models.entry import Loading
 from cvbench.models.hub import hub_entry
 from cvbench.types import FrameRule, Traits
+from cvbench.weights import locate
 
 KL = {
     "down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("UpDecoderBlock2D",) * 3, "sample_size": 32,
@@ -237,3 +238,21 @@ def test_another_form_of_name_is_refused(spec: str) -> None:
 def test_without_network_the_error_says_what_to_fetch() -> None:
     with pytest.raises(MissingWeights, match=r"hf download someone/wan vae/config.json"):
         hub_entry("hf:someone/wan/vae")
+
+
+def test_what_can_be_no_repository_is_refused() -> None:
+    with pytest.raises(UsageError, match="no repository someone/-"):
+        hub_entry("hf:someone/-")
+
+
+def test_a_folder_in_the_hub_s_cache_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    repo = tmp_path / "models--someone--wan"
+    network("AutoencoderKLWan", WAN).save_pretrained(repo / "snapshots/0123/vae")
+    (repo / "refs").mkdir()
+    (repo / "refs/main").write_text("0123")
+    entry = hub_entry("hf:someone/wan/vae")
+    assert entry.source is not None
+    found = locate("hf:someone/wan/vae", entry.source)
+    assert found == repo / "snapshots/0123/vae"
+    assert holds_weights_of(model(found, "AutoencoderKLWan", WAN), network("AutoencoderKLWan", WAN))

@@ -149,13 +149,13 @@ def test_a_lost_picture_is_noticed(tmp_path: Path) -> None:
         pictures.read(tmp_path / "pictures")
 
 
-@pytest.mark.parametrize("name", ["../../secret.webp", "/etc/hostname"])
+@pytest.mark.parametrize("name", ["../../../secret.webp", "/etc/hostname"])
 def test_an_index_cannot_name_files_elsewhere(tmp_path: Path, name: str) -> None:
     (tmp_path / "secret.webp").write_bytes(b"secret")
     path = pictures.save(tmp_path, [record("a", [1])], {"s0": ("a",)}, [shot("s0", "a")])
     raw = json.loads(path.read_text())
     raw["clips"][0]["target"] = [name]
-    path.write_text(json.dumps({**raw, "folder": "d--p"}))
+    path.write_text(json.dumps(raw))
     with pytest.raises(UsageError, match="not in that folder"):
         pictures.read(tmp_path / "pictures")
 

@@ -106,8 +106,11 @@ def settings_of(loading: Loading) -> tuple[str, dict[str, Any]]:
 def config_beside(path: Path) -> dict[str, Any]:
     """Return what the config.json of a folder, or next to a file, holds; nothing where there is none."""
     file = (path if path.is_dir() else path.parent) / "config.json"
-    if not file.is_file():
-        return {}
+    return config_in(file) if file.is_file() else {}
+
+
+def config_in(file: Path) -> dict[str, Any]:
+    """Return what a config.json holds. Raises BadWeights."""
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:

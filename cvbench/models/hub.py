@@ -1,12 +1,11 @@
 """Any autoencoder of the hub that has a class in diffusers: hf:OWNER/REPO[/FOLDER]."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from cvbench.errors import BadWeights, MissingWeights, UsageError
 from cvbench.models.autoencoders import AUTOENCODERS
-from cvbench.models.building import INDEX, full_config, on_meta, shards_of
+from cvbench.models.building import INDEX, config_in, full_config, on_meta, shards_of
 from cvbench.models.diffusers import halves, measure
 from cvbench.models.entry import ModelEntry
 from cvbench.weights import Source
@@ -59,13 +58,7 @@ def _config(spec: str, repo: str, folder: str) -> dict[str, Any]:
     if file is None:
         hint = "" if folder else f"; autoencoders of pipelines lie in a folder: {spec}/vae"
         raise UsageError(f"{spec}: {repo} has no {folder}config.json{hint}")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadWeights(f"{file} is no JSON ({error})") from error
-    if not isinstance(config, dict):
-        raise BadWeights(f"{file} holds a {type(config).__name__}, not the network's settings")
-    return config
+    return config_in(file)
 
 
 def _files(spec: str, repo: str, folder: str) -> tuple[str, ...]:
@@ -78,12 +71,12 @@ def _files(spec: str, repo: str, folder: str) -> tuple[str, ...]:
 
 def _has(repo: str, path: str) -> bool:
     """Tell whether a file is known to be in a repository; where the hub cannot be asked, those in the cache are."""
-    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub import HfApi, try_to_load_from_cache
 
     if isinstance(try_to_load_from_cache(repo, path), str):
         return True
     try:
-        require_reachable(constants.ENDPOINT)
+        _reach()
         return HfApi().file_exists(repo, path)
     except Exception:  # the hub and network libraries raise many kinds; fetching will meet it again, and tell
         return False
@@ -91,14 +84,13 @@ def _has(repo: str, path: str) -> bool:
 
 def _file(spec: str, repo: str, path: str) -> Path | None:
     """Return a small file of a repository from the cache or the hub, None when the repository has none of that name."""
-    from huggingface_hub import constants, errors, hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import errors, hf_hub_download, try_to_load_from_cache
 
-    cached = try_to_load_from_cache(repo, path)
-    if isinstance(cached, str):
-        return Path(cached)
     try:
-        if not constants.HF_HUB_OFFLINE:
-            require_reachable(constants.ENDPOINT)
+        cached = try_to_load_from_cache(repo, path)
+        if isinstance(cached, str):
+            return Path(cached)
+        _reach()
         return Path(hf_hub_download(repo, path))
     except errors.GatedRepoError as error:
         raise MissingWeights(f"{spec}: the repository is gated; accept its licence on its page and log in") from error
@@ -110,6 +102,13 @@ def _file(spec: str, repo: str, path: str) -> Path | None:
         return None
     except Exception as error:  # hub and network libraries raise many kinds
         raise MissingWeights(f"{spec}: {_elsewhere(repo, path)} ({type(error).__name__}: {error})") from error
+
+
+def _reach() -> None:
+    from huggingface_hub import constants
+
+    if not constants.HF_HUB_OFFLINE:
+        require_reachable(constants.ENDPOINT)
 
 
 def _elsewhere(repo: str, path: str) -> str:

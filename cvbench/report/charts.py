@@ -42,12 +42,18 @@ def sized(spec: Spec, width: int | str, height: int) -> Spec:
     return {**spec, "width": width, "height": height, "autosize": {"type": "fit", "contains": "padding"}}
 
 
+NOTICE = """/*! Vega, Vega-Lite and Vega-Embed: copyright University of Washington Interactive Data Lab and
+contributors, BSD-3-Clause, https://vega.github.io */
+"""
+
+
 @lru_cache(maxsize=1)
 def library() -> str:
-    """Return the charting library as one module that sets `window.vegaEmbed`; BSD-3-Clause, makes no requests."""
+    """Return the charting library as one module that sets `window.vegaEmbed`; it makes no requests."""
     import vl_convert
 
-    return vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;").replace("</script", "<\\/script")
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return NOTICE + bundle.replace("</script", "<\\/script")
 
 
 def svg(spec: Spec, dark: bool) -> str:

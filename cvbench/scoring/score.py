@@ -16,7 +16,7 @@ from cvbench.probes import FEATURES
 from cvbench.protocols import PROTOCOLS, EvalProtocol, derive
 from cvbench.protocols import protocol as named_protocol
 from cvbench.records import DataFacts, Failure, ModelFacts, RunRecord, SampleRecord, Score, digest
-from cvbench.scoring.partners import held_against
+from cvbench.scoring.partners import Held, held_against
 from cvbench.scoring.rows import Row, Samples
 from cvbench.scoring.sets import Compared, Prompts, check, open_all
 from cvbench.store import RowStore
@@ -74,7 +74,7 @@ class Scoring:
         self.generated.measure(compared.generated.name, progress)
         if compared.reference and target:
             self.reference.measure(f"reference {compared.reference.name}", progress)
-        self.held = {
+        self.held: dict[str, Held] = {
             kind: held_against(kind, compared, self.generated, progress)
             for kind in dict.fromkeys(METRICS[m].partner for m in probes.metrics)
         }
@@ -181,7 +181,8 @@ class Scoring:
         said += [f"generated: {self.compared.generated.note}"] if self.compared.generated.note else []
         for partners in self.compared.given if self.compared.limit is None else ():
             if alone := partners.unused():
-                said.append(f"no generated sample for {len(alone)} {partners.what}s of {partners.where}: {few(alone)}")
+                what = f"{partners.what}s of {partners.where}"
+                said.append(f"{what} that belong to no generated sample: {len(alone)} ({few(alone)})")
         return "; ".join(filter(None, said))
 
     def _failures(self) -> list[Failure]:

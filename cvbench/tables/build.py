@@ -59,6 +59,8 @@ def build(records: Sequence[RunRecord], *, intervals: bool = False, allow_mixed:
         for note in data_notes(data, scores.of_data[data]):
             footnotes.refer(note)
     footnotes.refer(_speed_note(taken))
+    for record in taken:
+        footnotes.refer(_precision_note(record))
     remarks = tie_remark(cells for _, cells in columns)
     return Table([column for column, _ in columns], body, footnotes.texts, scores.signatures(), remarks=remarks)
 
@@ -144,6 +146,12 @@ def _speeds(rows: Sequence[Contestant]) -> list[Filled]:
 
 def _number(value: float | None) -> Cell:
     return Cell(NOTHING) if value is None else Cell(f"{value:.0f}" if value >= 10 else f"{value:.2g}", value)
+
+
+def _precision_note(record: RunRecord) -> str:
+    if record.precision_db is None:
+        return ""
+    return f"{record.model.name} in {record.protocol['dtype']} is {record.precision_db:.1f} dB from itself in float32"
 
 
 def _speed_note(records: Sequence[RunRecord]) -> str:

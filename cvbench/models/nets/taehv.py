@@ -21,7 +21,7 @@ Latents = Float[Tensor, "b z t h w"]
 """As the diffusion model takes them: no mean and scale are to be applied."""
 Features = Float[Tensor, "b _ _ _ _"]
 """Time before channels."""
-Frames = Float[Tensor, "n _ _ _"]
+Frames = Float[Tensor, "_ _ _ _"]
 Memory = dict[int, Tensor]
 """The last frame that each block with memory has seen, by the block's place."""
 Halvings = tuple[bool, bool, bool]

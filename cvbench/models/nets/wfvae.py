@@ -22,7 +22,7 @@ Clips = Float[Tensor, "b 3 T H W"]
 """RGB in [-1, 1]."""
 Latents = Float[Tensor, "b z t h w"]
 Features = Float[Tensor, "b _ _ _ _"]
-Planes = Float[Tensor, "b _ *sides"]
+Planes = Float[Tensor, "b _ ..."]
 Kernels = Float[Tensor, "k 1 *taps"]
 
 KEEP = ("encoder.", "decoder.")
@@ -77,13 +77,12 @@ def layout_of(config: Mapping[str, object]) -> Layout:
             raise BadWeights(f"config.json asks for {name} = {config[name]!r}; this WF-VAE has {only!r}")
     if missing := [f.name for f in fields(Layout) if f.name not in config]:
         raise BadWeights(f"config.json lacks {', '.join(missing)}: not one of WFVAEModel")
-    layout = Layout(**{f.name: config[f.name] for f in fields(Layout)})  # type: ignore[arg-type]
     for name, known in CHOICES.items():
-        if getattr(layout, name) not in known:
+        if config[name] not in known:
             raise BadWeights(f"config.json asks for {name} = {config[name]!r}; WF-VAE has {' and '.join(known)}")
     if wrong := [f.name for f in fields(Layout) if f.type is int and type(config[f.name]) is not int]:
         raise BadWeights(f"config.json gives no whole number for {', '.join(wrong)}")
-    return layout
+    return Layout(**{f.name: config[f.name] for f in fields(Layout)})  # type: ignore[arg-type]
 
 
 def kernel(high: tuple[int, ...]) -> Tensor:

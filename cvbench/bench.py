@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from cvbench import __version__, metrics, models, speed
+from cvbench import __version__, metrics, models, pictures, speed
 from cvbench.config import load_config
 from cvbench.contenders import Contender, Custom, Init, Listed, Setting, facts_of, networks_of
 from cvbench.data import DATASETS, Dataset, Item, open_dataset
@@ -31,7 +31,7 @@ from cvbench.probes import (
 )
 from cvbench.protocols import EvalProtocol
 from cvbench.protocols import protocol as named_protocol
-from cvbench.reconstruct import DTYPES, describe, measure, reconstruct, to_videos
+from cvbench.reconstruct import DTYPES, describe, latents_of, measure, reconstruct, to_videos
 from cvbench.records import DataFacts, Failure, ModelFacts, RunRecord, SampleRecord, Score, digest
 from cvbench.store import RowStore, prepared_key, row_key, write_record
 from cvbench.tensors import VideoVAE
@@ -59,6 +59,7 @@ class Request:
     device: str = "auto"
     batch: int = 0
     strict: bool = False
+    pictures: int = 0
     init: Init = "weights"
     weights: Mapping[str, Path] = field(default_factory=dict)
     roots: Mapping[str, Path] = field(default_factory=dict)
@@ -90,13 +91,25 @@ def run(request: Request, progress: Progress = silent, store: RowStore | None = 
     probes = Probes(resolve_metrics(request.metrics, request.protocol), device, request.weights)
     records = []
     for dataset in datasets:
-        found = Session(request, dataset, contenders, probes, store or RowStore(), progress).records()
+        session = Session(request, dataset, contenders, probes, store or RowStore(), progress)
+        found = session.records()
         found += [unavailable(facts, error, dataset, request) for facts, error in refused]
         records += sorted(found, key=lambda record: request.models.index(record.model.name))
         if request.out:
             for record in found:
                 write_record(request.out, record)
+            keep_pictures(request, session, found)
     return records
+
+
+def keep_pictures(request: Request, session: "Session", records: Sequence[RunRecord]) -> None:
+    """Store pictures of the worst, median and best samples for the report, where they are not stored yet."""
+    if request.out is None:
+        return
+    share = pictures.BUDGET // len(request.data)  # the budget is the whole report's
+    choice = pictures.choose(records, request.pictures)
+    if choice and not pictures.stored(request.out, records, choice, share):
+        pictures.save(request.out, records, choice, session.shots(choice), share)
 
 
 def pick_device(name: str) -> torch.device:
@@ -338,8 +351,7 @@ class Session:
             self.broken[contender.name] = error
             return
         try:
-            seed = int(digest([self.protocol.seed, clips[0].sha256])[:8], 16)
-            made, bits = reconstruct(vae, targets, self.protocol, seed)
+            made, bits = reconstruct(vae, targets, self.protocol, self._seed(clips[0]))
             yield from zip(positions, zip(made, bits, strict=True), strict=True)
         except Exception as error:  # nor does a model's failure on one clip end the run
             if self.request.strict:
@@ -468,6 +480,28 @@ class Session:
                 share = "" if len(lacking) == len(rows) else f"{len(lacking)} of {len(rows)} samples: "
                 missing[name] = share + "; ".join(sorted(reasons))
         return missing
+
+    def shots(self, choice: Mapping[str, Sequence[str]]) -> Iterator[pictures.Shot]:
+        """Yield pixels, reconstructions and latents of the chosen samples, each by the models named with it."""
+        items = {item.id: (index, item) for index, item in enumerate(self.dataset.items)}
+        for done, (name, wanted) in enumerate(choice.items()):
+            self.progress(f"pictures of {self.dataset.name}", done, len(choice))
+            clip = read_clip(*items[name], self.protocol)
+            if clip.pixels is None:
+                continue
+            target = to_videos([clip.pixels], self.probes.device)
+            recons, latents = {}, {}
+            for contender in self.contenders:
+                if contender.name in wanted:
+                    made, _ = reconstruct(contender.vae, target, self.protocol, self._seed(clip))
+                    recons[contender.name] = (made[0] * 255).round().byte().cpu().numpy()
+                    if (code := latents_of(contender.vae, target)) is not None:
+                        latents[contender.name] = code.numpy()
+            yield pictures.Shot(name, clip.pixels, recons, latents)
+
+    def _seed(self, clip: Clip) -> int:
+        """Return the seed of one clip's random draws."""
+        return int(digest([self.protocol.seed, clip.sha256])[:8], 16)
 
     def _first_clip(self) -> Clip:
         return next((c for c in self.clips if c.shape[0] > 1), self.clips[0])

@@ -101,6 +101,7 @@ def run_program(arguments: Sequence[str]) -> int:
 )
 @click.option("--seed", type=click.IntRange(0), help="Of everything drawn at random; the same as --set seed=.")
 @click.option("--speed/--no-speed", default=None, help="Measure speed and memory too.  [default: the suite's]")
+@click.option("--pictures", type=click.IntRange(0), default=8, show_default=True, help="Samples pictured in `report`.")
 @click.option("--intervals", is_flag=True, help="Print 95 % intervals.")
 @click.option("--strict", is_flag=True, help="Stop at the first sample or model that fails.")
 def run_command(**given: Any) -> int:
@@ -137,6 +138,7 @@ def build_request(given: dict[str, Any]) -> tuple[Any, str, list[str]]:
         device=given["device"],
         batch=batch_size(given["batch"]),
         strict=given["strict"],
+        pictures=given["pictures"],
         init=given["init"],
         weights={**config.weights, **pairs("--weights", given["weights"])},
         roots=config.data,
@@ -636,3 +638,38 @@ def interpolate_command(source: Path, factor: int, model: str, out: Path, device
         frames = f"{clip.frames[0]} → {clip.frames[1]} frames" + (" (already there)" if clip.reused else "")
         click.echo(f"{clip.source}\t{clip.error or clip.target}\t{frames if not clip.error else 'failed'}")
     return INCOMPLETE if any(clip.error for clip in made) else DONE
+
+
+@cli.command("report")
+@click.argument(
+    "runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="RUN_OR_FOLDER..."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="The file, or with --markdown the folder.  [default: in RUN]"
+)
+@click.option("--title", default="Autoencoders compared", show_default=True)
+@click.option("--markdown", is_flag=True, help="Write report.md with static pictures, for a README.")
+def report_command(runs: Sequence[Path], out: Path | None, title: str, markdown: bool) -> int:
+    """Write one HTML file that opens from disk: tables, plots, per-frame curves, clips with a wipe and difference maps.
+
+    \b
+      cvbench report reports/recon
+      cvbench report reports/recon --out vae.html --title "Our VAE"
+      cvbench report reports/recon --markdown --out docs/scores
+    """
+    from cvbench import report
+    from cvbench.records import read_records
+    from cvbench.store import write_text
+
+    records = read_records(runs)
+    pictures = [folder for folder in (run / "pictures" for run in runs) if folder.is_dir()]
+    home = runs[0] if runs[0].is_dir() else runs[0].parent
+    if markdown:
+        folder = out or home
+        report.markdown_report(records, folder, pictures, title)
+        click.echo(folder / "report.md")
+        return DONE
+    target = out or home / "report.html"
+    write_text(target, report.render(records, pictures, title))
+    click.echo(target)
+    return DONE

@@ -85,7 +85,7 @@ def quality_metric(records: Sequence[RunRecord]) -> str | None:
 def sample_scores(record: RunRecord, metric: str) -> dict[str, float]:
     """Return the mean over frames of `metric` by sample id."""
     probe = METRICS[metric].probe
-    return {s.id: float(np.mean(s.rows[probe])) for s in record.samples if s.rows.get(probe)}
+    return {s.id: sum(row) / len(row) for s in record.samples if (row := s.rows.get(probe))}
 
 
 def worst_first(record: RunRecord, metric: str) -> list[str]:
@@ -126,10 +126,10 @@ def _kept(
     ranking: Sequence[str],
     chosen: int,
 ) -> tuple[str, ...]:
-    """Return the models whose reconstruction of a chosen sample is kept."""
-    names = tuple(r.model.name for r in records)
+    """Return the models whose reconstruction of a chosen sample is kept, of those that it did not fail on."""
+    names = tuple(r.model.name for r in records if any(s.id == sample for s in r.samples))
     owners = tuple(name for name in names if sample in own.get(name, ()))
-    everybody = chosen * (1 + len(names)) <= SERIES or sample in _landmarks(ranking) or not owners
+    everybody = chosen * (1 + len(records)) <= SERIES or sample in _landmarks(ranking) or not owners
     return names if everybody else owners
 
 

@@ -86,6 +86,15 @@ def bits_of(latents: Latents, clips: int) -> list[int | None]:
     return [None] * clips
 
 
+@torch.inference_mode()
+def latents_of(vae: VideoVAE, target: Videos) -> torch.Tensor | None:
+    """Return the latents of the first clip on the CPU, for a preview; None for a codec's bytes."""
+    code = vae.encode(pad(target, traits_of(vae)))
+    if not isinstance(code, torch.Tensor):
+        return None
+    return code[0].float().cpu() if code.is_floating_point() else code[0].cpu()
+
+
 Measured = dict[str, dict[str, np.ndarray]]
 
 

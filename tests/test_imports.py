@@ -5,7 +5,18 @@ import cvbench
 
 ORDER = [
     *("types", "errors", "tensors", "protocols", "records", "store", "weights", "data", "models", "probes"),
-    *("reconstruct", "contenders", "speed", "statistics", "distances", "metrics", "config", "suites", "prefetch"),
+    *(
+        "reconstruct",
+        "contenders",
+        "speed",
+        "statistics",
+        "distances",
+        "metrics",
+        "config",
+        "suites",
+        "prefetch",
+        "pictures",
+    ),
     *(
         "bench",
         "scoring",

@@ -84,6 +84,13 @@ def test_models_that_could_not_run_are_left_out_and_no_scores_choose_nothing() -
     assert pictures.choose([gone], 4) == {}
 
 
+def test_a_model_is_not_asked_for_a_sample_it_failed_on() -> None:
+    whole, lame = record("whole", [3, 1, 2]), record("lame", [3, 1, 2])
+    lame = dataclasses.replace(lame, samples=[s for s in lame.samples if s.id != "s1"])
+    chosen = pictures.choose([whole, lame], 3)
+    assert (chosen["s1"], chosen["s0"]) == (("whole",), ("whole", "lame"))
+
+
 def test_records_of_two_data_sets_are_refused() -> None:
     with pytest.raises(UsageError, match="one data set at a time"):
         pictures.choose([record("a", [1]), record("a", [1], "other")], 3)

@@ -1,11 +1,11 @@
 import contextlib
 import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -337,9 +337,10 @@ def test_20_models_by_1000_clips_take_less_than_10_seconds_without_torch(tmp_pat
         assert "torch" not in sys.modules
         assert len(text) < 3e6, len(text)
     """
-    start = time.perf_counter()
+    start = os.times()
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
-    assert time.perf_counter() - start < 10
+    now = os.times()  # the child's own time: what else the machine does is not its fault
+    assert now.children_user + now.children_system - start.children_user - start.children_system < 10
 
 
 # What follows happens in a browser.

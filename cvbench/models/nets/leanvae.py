@@ -44,9 +44,9 @@ class Layout:
     ista_layer_num: int = 2
 
 
-def kernels(bands: Iterable[tuple[int, ...]], like: Tensor) -> Kernels:
-    """Return Haar kernels of ones and minus ones."""
-    return torch.cat([kernel(high) for high in bands]).to(like)
+def kernels(bands: Iterable[tuple[int, ...]], like: Tensor, scale: float = 1.0) -> Kernels:
+    """Return Haar kernels of `scale` and its negative."""
+    return torch.cat([kernel(high, scale) for high in bands]).to(like)
 
 
 def wavelets(x: Clips) -> tuple[Bands, Bands]:
@@ -59,9 +59,9 @@ def wavelets(x: Clips) -> tuple[Bands, Bands]:
 
 def pixels(image: Bands, video: Bands) -> Clips:
     """Undo `wavelets`."""
-    first = synthesise(image[:, :, 0], kernels(FLAT_BANDS.values(), image) / 4)[:, :, None]
+    first = synthesise(image[:, :, 0], kernels(FLAT_BANDS.values(), image, 1 / 4))[:, :, None]
     if video.shape[2]:
-        return torch.cat([first, synthesise(video, kernels(BANDS.values(), video) / 8)], dim=2)
+        return torch.cat([first, synthesise(video, kernels(BANDS.values(), video, 1 / 8))], dim=2)
     return first
 
 
@@ -178,7 +178,7 @@ class Bottleneck(nn.Module):
     def __init__(self, layout: Layout) -> None:
         super().__init__()
         width, count = layout.embedding_dim, layout.ista_iter_num
-        phi = torch.randn(layout.latent_dim, width) / width**0.5
+        phi = torch.empty(layout.latent_dim, width).normal_(std=width**-0.5)
         self.phi, self.Q = nn.Parameter(phi), nn.Parameter(phi.mT.clone())
         self.forward_l, self.backward_l = (
             nn.ModuleList(Blocks(width, layout.ista_layer_num, residual=False) for _ in range(count)) for _ in range(2)

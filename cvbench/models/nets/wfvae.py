@@ -8,6 +8,7 @@ decoder predicts them. Names and shapes are the official ones. Reference: PKU-Yu
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import partial
+from itertools import product
 
 import torch
 from einops import rearrange
@@ -85,12 +86,10 @@ def layout_of(config: Mapping[str, object]) -> Layout:
     return Layout(**{f.name: config[f.name] for f in fields(Layout)})  # type: ignore[arg-type]
 
 
-def kernel(high: tuple[int, ...]) -> Tensor:
-    """Return a Haar kernel of ones and minus ones: (1, 1) along low-pass axes, (1, -1) along high-pass ones."""
-    taps = torch.ones(1, 1)
-    for bit in high:
-        taps = taps[..., None] * torch.tensor([1.0, 1.0 - 2 * bit])
-    return taps
+def kernel(high: tuple[int, ...], scale: float = 1.0) -> Tensor:
+    """Return a Haar kernel: (1, 1) along low-pass axes, (1, -1) along high-pass ones, times `scale`."""
+    flips = (sum(bit * tap for bit, tap in zip(high, taps, strict=True)) for taps in product((0, 1), repeat=len(high)))
+    return torch.tensor([scale * (-1) ** flip for flip in flips]).reshape(1, 1, *[2] * len(high))
 
 
 def analyse(x: Planes, kernels: Kernels) -> Planes:
@@ -114,7 +113,7 @@ class Haar3D(nn.Module):
         super().__init__()
         for name, high in BANDS.items():
             conv = nn.Conv3d(1, 1, 2, bias=False)
-            conv.weight.data.copy_(ROOT * kernel(high))
+            conv.weight.data.copy_(kernel(high, ROOT))
             self.add_module(f"{name}_conv", osp.chain(conv=conv))
 
     def forward(self, x: Features) -> Features:
@@ -128,7 +127,7 @@ class InverseHaar3D(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         for name, high in BANDS.items():
-            self.register_buffer(name, ROOT * kernel(high))
+            self.register_buffer(name, kernel(high, ROOT))
 
     def forward(self, bands: Features) -> Features:
         """Join eight bands of every channel."""
@@ -142,7 +141,7 @@ class Haar2D(nn.Module):
         super().__init__()
         self.rule = synthesise if back else analyse
         for name, high in FLAT_BANDS.items():
-            self.register_buffer(name, kernel(high) / 2)
+            self.register_buffer(name, kernel(high, 0.5))
 
     def forward(self, x: Features) -> Features:
         """Split or join four bands of every channel."""

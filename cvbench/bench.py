@@ -338,7 +338,7 @@ class Session:
     def _reconstruct(
         self, contender: Contender, clips: list[Clip], targets: torch.Tensor, positions: list[int]
     ) -> Iterator[tuple[int, tuple[torch.Tensor, int | None]]]:
-        """Yield position, reconstruction and bits; a batch that fails is tried clip by clip before a clip is given up."""
+        """Yield position, reconstruction and bits; a batch that fails is tried clip by clip before one is given up."""
         if not clips or contender.name in self.broken:
             return
         try:

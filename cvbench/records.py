@@ -64,7 +64,7 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class SampleRecord:
-    """Rows of one sample. `rows` has one value a frame (or one in all), by probe; `sha256` is of the prepared pixels."""
+    """Rows of one sample: by probe one value a frame, or one in all; `sha256` is of the prepared pixels."""
 
     id: str
     frames: int

@@ -168,7 +168,8 @@ def test_a_users_code_that_changed_is_measured_anew(pictures: Path, tmp_path: Pa
     (tmp_path / "my_gain.py").write_text(helper.format(0.9))
     model = tmp_path / "my_vae.py"
     model.write_text(
-        "import sys; sys.path.insert(0, __file__.rsplit('/', 1)[0])\nimport importlib, my_gain; importlib.reload(my_gain)\n"
+        "import sys; sys.path.insert(0, __file__.rsplit('/', 1)[0])\n"
+        "import importlib, my_gain; importlib.reload(my_gain)\n"
         "class V:\n    def encode(self, v): return v * my_gain.gain()\n    def decode(self, z, frames): return z\n"
         "def build(): return V()\n"
     )

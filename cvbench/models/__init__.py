@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvbench.errors import UnknownName, UsageError
+from cvbench.models.beyond_entries import BEYOND
 from cvbench.models.builtin import BUILTIN
 from cvbench.models.entry import ModelEntry, Option
 from cvbench.models.interp_entries import INTERPOLATION, at_factor
@@ -17,7 +18,7 @@ from cvbench.models.zoo import ZOO
 if TYPE_CHECKING:
     from cvbench.tensors import VideoVAE
 
-MODELS: dict[str, ModelEntry] = {**BUILTIN, **PAPER, **ZOO, **INTERPOLATION}
+MODELS: dict[str, ModelEntry] = {**BUILTIN, **PAPER, **ZOO, **BEYOND, **INTERPOLATION}
 TIMES = re.compile(r"\d+x")
 
 

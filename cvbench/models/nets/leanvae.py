@@ -178,7 +178,8 @@ class Bottleneck(nn.Module):
     def __init__(self, layout: Layout) -> None:
         super().__init__()
         width, count = layout.embedding_dim, layout.ista_iter_num
-        phi = torch.empty(layout.latent_dim, width).normal_(std=width**-0.5)
+        bound = (3 / width) ** 0.5  # variance 1 / width; normal values on the meta device cost seconds of imports
+        phi = torch.empty(layout.latent_dim, width).uniform_(-bound, bound)
         self.phi, self.Q = nn.Parameter(phi), nn.Parameter(phi.mT.clone())
         self.forward_l, self.backward_l = (
             nn.ModuleList(Blocks(width, layout.ista_layer_num, residual=False) for _ in range(count)) for _ in range(2)

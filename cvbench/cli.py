@@ -312,14 +312,22 @@ def score_command(**given: Any) -> int:
 @click.option("--published", is_flag=True, help="The published cells too, with the difference.")
 @click.option("--intervals", "--ci", "intervals", is_flag=True, help="Print 95 % intervals.")
 @click.option("--allow-mixed", is_flag=True, help="Footnote scores whose signatures differ instead of refusing them.")
+@click.option("--temporal", is_flag=True, help="PSNR by position in the temporal group, flicker, seams of windows.")
 def table_command(
-    what: Sequence[str], runs: Sequence[Path], form: str, published: bool, intervals: bool, allow_mixed: bool
+    what: Sequence[str],
+    runs: Sequence[Path],
+    form: str,
+    published: bool,
+    intervals: bool,
+    allow_mixed: bool,
+    temporal: bool,
 ) -> int:
     """Print the table of records made by `run`, or a published table (1 to 8) filled from them.
 
     \b
       cvbench table reports/recon
       cvbench table reports/recon --format latex > table.tex
+      cvbench table reports/recon --temporal           which frames of a clip a model codes worse
       cvbench table 1 --from reports/recon --published
       cvbench table 8 --published                      the paper's cells alone
 
@@ -329,9 +337,14 @@ def table_command(
     """
     from cvbench import paper, tables
     from cvbench.records import read_records
+    from cvbench.tables.temporal import build_temporal
 
     name = published_table(what, extra=bool(runs or published))
-    if name:
+    if temporal and (name or intervals):
+        raise UsageError("--temporal makes its own table of records: cvbench table RUN_OR_FOLDER --temporal")
+    if temporal:
+        table = build_temporal(read_records(existing(what)), allow_mixed=allow_mixed)
+    elif name:
         table = paper.build(
             paper.load_table(name),
             read_records(runs),

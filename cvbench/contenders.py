@@ -127,6 +127,7 @@ class Custom(Contender):
             channels=traits.channels or None,
             bpp=traits.bits_per_pixel,
             frame_rule=str(traits.frame_rule),
+            window=traits.window,
         )
         behaviour = _behaviour(self.vae, traits, setting)
         self.key = behaviour and digest([held, behaviour, _runtime(setting.device)])
@@ -164,6 +165,7 @@ def facts_of(spec: str, entry: ModelEntry, identity: str = "", init: str = "weig
         compatible=entry.compatible,
         licence=entry.licence,
         init=init,
+        window=traits.window,
     )
 
 

@@ -35,7 +35,10 @@ class Score:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a table says of a model. `params` counts encoder and decoder; `bpp` is nominal bits of latent per pixel."""
+    """What a table says of a model. `params` counts encoder and decoder; `bpp` is nominal bits of latent per pixel.
+
+    `window` is that of `cvbench.types.Traits`; records older than the field have 0.
+    """
 
     name: str
     digest: str
@@ -50,6 +53,7 @@ class ModelFacts:
     compatible: str = ""
     licence: str = ""
     init: str = "weights"
+    window: int = 0
 
 
 @dataclass(frozen=True)

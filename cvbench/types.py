@@ -71,7 +71,9 @@ class Traits:
 
     `temporal` and `spatial` are compression factors; `multiple` is what height and width must divide by
     (default: `spatial`); `least_side` the smallest height and width the network codes correctly;
-    `codebook` the number of codes of a discrete model. A codec has `channels` 0: its bits are counted.
+    `codebook` the number of codes of a discrete model; `window` the number of new frames in each window of time the
+    model codes by itself, after the first frame (0: a clip is coded whole). A codec has `channels` 0: its bits are
+    counted.
     """
 
     temporal: int = 1
@@ -81,6 +83,7 @@ class Traits:
     multiple: int = 0
     least_side: int = 1
     codebook: int | None = None
+    window: int = 0
 
     @property
     def bits_per_pixel(self) -> float | None:

@@ -45,7 +45,8 @@ class CVVAE:
         )  # fmt: skip
         self.dtype, self.posterior = loading.dtype, loading.posterior
         form = self.net.form
-        self.traits = Traits(form.temporal, form.spatial, form.latent_channels, FrameRule(1, form.temporal))
+        rule = FrameRule(1, form.temporal)
+        self.traits = Traits(form.temporal, form.spatial, form.latent_channels, rule, window=form.window)
         self.params = weights.count(self.net.encoder), weights.count(self.net.decoder)
 
     def encode(self, videos: Videos) -> nets.Latent:

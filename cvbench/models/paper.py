@@ -1,11 +1,15 @@
 """Entries of the models in the tables of CV-VAE (arXiv 2405.20279)."""
 
+from dataclasses import replace
+
 from cvbench.models.entry import ModelEntry
 from cvbench.models.zoo import LDM, LDM16
 from cvbench.types import FrameRule, Traits
 from cvbench.weights import Source
 
 CAUSAL = Traits(4, 8, 4, FrameRule(1, 4))
+WINDOWED = replace(CAUSAL, window=16)
+"""CV-VAE codes 1 + 16 frames at a time, the first shared with the window before."""
 DIFFUSERS_FILE = "diffusion_pytorch_model.safetensors"
 
 PAPER: dict[str, ModelEntry] = {
@@ -107,7 +111,7 @@ PAPER: dict[str, ModelEntry] = {
     "cvvae": ModelEntry(
         "CV-VAE (2D+3D), first release, in the latent space of SD 2.1",
         "cvbench.models.cvvae:CVVAE",
-        CAUSAL,
+        WINDOWED,
         options={"tile": 576},
         config={"form": "z4"},
         source=Source((f"vae3d/{DIFFUSERS_FILE}",), repo="AILab-CVC/CV-VAE"),
@@ -118,7 +122,7 @@ PAPER: dict[str, ModelEntry] = {
     "cvvae-1.1": ModelEntry(
         "CV-VAE (2D+3D), release 1.1 of October 2024 (weights in fp16), in the latent space of SD 2.1",
         "cvbench.models.cvvae:CVVAE",
-        CAUSAL,
+        WINDOWED,
         options={"tile": 576},
         config={"form": "z4"},
         source=Source((f"vae3d_v1-1/{DIFFUSERS_FILE}",), repo="AILab-CVC/CV-VAE"),
@@ -129,7 +133,7 @@ PAPER: dict[str, ModelEntry] = {
     "cvvae-3d": ModelEntry(
         "CV-VAE (3D): every convolution in three dimensions; weights unpublished",
         "cvbench.models.cvvae:CVVAE",
-        CAUSAL,
+        WINDOWED,
         options={"tile": 576},
         config={"form": "3d"},
         source=Source(
@@ -142,7 +146,7 @@ PAPER: dict[str, ModelEntry] = {
     "cvvae-sd3": ModelEntry(
         "CV-VAE (2D+3D), 16 channels, in the latent space of SD 3",
         "cvbench.models.cvvae:CVVAE",
-        Traits(4, 8, 16, FrameRule(1, 4)),
+        replace(WINDOWED, channels=16),
         options={"tile": 576},
         config={"form": "sd3"},
         source=Source((f"vae3d_sd3/{DIFFUSERS_FILE}",), repo="AILab-CVC/CV-VAE"),

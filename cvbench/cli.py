@@ -76,6 +76,11 @@ def run_program(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:
+        click.echo(
+            f"Error: {error.strerror or error}: {error.filename or 'a file'}; nothing already stored is lost", err=True
+        )
+        return INCOMPLETE
     return code if isinstance(code, int) else DONE
 
 

@@ -176,6 +176,15 @@ def test_an_interrupt_exits_130_and_says_how_to_go_on(
     assert "same line again" in err
 
 
+def test_an_output_folder_that_cannot_be_made_is_a_message(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = run(capsys, "run", "-m", "identity", "-d", str(pictures), "--out", str(tmp_path / "file"), *FAST)
+    assert code == 3
+    assert "Not a directory" in err
+
+
 def test_records_are_strict_json(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "run", "-m", "identity", "-d", str(pictures), "--out", str(tmp_path / "o"), *FAST)
     (path,) = (tmp_path / "o" / "records").glob("*.json")

@@ -16,11 +16,9 @@ from PIL import Image
 
 from cvbench import bench
 from cvbench.bench import Request
-from cvbench.contenders import Init
 from cvbench.distances import frechet
 from cvbench.models.floors import Pool8x8
-from cvbench.probes import FeatureLoading, FeatureProbe, load_feature_probe
-from cvbench.probes import feature_loading as real_loading
+from cvbench.probes import FeatureLoading, feature_loading, load_feature_probe
 from cvbench.protocols import protocol
 from cvbench.records import Score
 from cvbench.store import RowStore
@@ -129,3 +127,19 @@ def test_rfvd_and_its_interval_do_not_depend_on_names_and_order_of_files(
     first = rfvd(clips, tmp_path / "rows")
     again = rfvd(renamed(clips, tmp_path / "renamed", order), tmp_path / "other rows")
     assert (again.value, again.low, again.high) == (first.value, first.low, first.high)
+
+
+def test_rfvd_of_i3d_depends_on_neither(tmp_path: Path, batches: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    def loading(name: str, device: torch.device, *_: object) -> FeatureLoading:
+        return feature_loading(name, device, {}, "random")
+
+    untrained = load_feature_probe("i3d-direct224", torch.device("cpu"), {}, "random")
+    monkeypatch.setattr(bench, "feature_loading", loading)
+    monkeypatch.setattr(bench, "load_feature_probe", lambda *_: untrained)
+    for i in range(2):
+        save(tmp_path / "clips" / f"clip{i}", i)
+    first = rfvd(tmp_path / "clips", tmp_path / "rows", 1)
+    other = rfvd(renamed(tmp_path / "clips", tmp_path / "renamed", (1, 0)), tmp_path / "other rows", 2)
+    assert batches == [1, 1, 2]
+    assert first.value > 0
+    assert other.value == pytest.approx(first.value, rel=1e-6)

@@ -30,7 +30,7 @@ class Distances(NamedTuple):
 def deviations(exponent: float) -> np.ndarray:
     """Standard deviation of each feature; the variances sum to WIDTH."""
     variances = np.arange(1, WIDTH + 1) ** -exponent
-    return np.sqrt(variances * WIDTH / variances.sum())
+    return np.asarray(np.sqrt(variances * WIDTH / variances.sum()))
 
 
 def measured(size: int, scale: np.ndarray, seed: int) -> Distances:

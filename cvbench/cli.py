@@ -14,9 +14,9 @@ from cvbench import __version__
 from cvbench.errors import CvbenchError, UsageError
 
 if TYPE_CHECKING:
-    from cvbench.bench import Progress
     from cvbench.compare import CheckResult
     from cvbench.records import RunRecord
+    from cvbench.session import Progress
 
 DONE, REGRESSION, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -123,10 +123,10 @@ def run_command(**given: Any) -> int:
 
 def build_request(given: dict[str, Any]) -> tuple[Any, str, list[str]]:
     """Turn options into a request; return it with the suite's name and what the user should be told."""
-    from cvbench.bench import Request
     from cvbench.config import load_config, pairs
     from cvbench.data import DATASETS
     from cvbench.protocols import protocol
+    from cvbench.session import Request
     from cvbench.suites import load_suite
 
     suite = load_suite(given["suite"])

@@ -21,7 +21,6 @@ import torch
 from PIL import Image
 
 from cvbench import models
-from cvbench.bench import Progress, pick_device, silent
 from cvbench.data.files import refuse, refusing
 from cvbench.data.folder import IMAGES, in_order, is_media, is_numbered, natural, relative, walk
 from cvbench.data.images import Picture, is_animated, open_image, read_animation, read_image
@@ -30,8 +29,10 @@ from cvbench.errors import BadWeights, UnreadableSample, UnsuitableInput, UsageE
 from cvbench.models.entry import Loading
 from cvbench.models.interp import Between, Frames, Interpolator
 from cvbench.models.interp_entries import FACTOR, at_factor
+from cvbench.probing import pick_device
 from cvbench.reconstruct import describe as in_one_line
 from cvbench.records import digest
+from cvbench.session import Progress, silent
 from cvbench.store import atomic, write_text
 from cvbench.types import Sampling
 from cvbench.weights import fetch, file_digest, path_digest

@@ -17,12 +17,12 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import cvbench
-from cvbench import bench
-from cvbench.bench import Request
+from cvbench import bench, probing, session
 from cvbench.errors import UnreadableSample, UsageError
 from cvbench.models.codecs import Jpeg
 from cvbench.protocols import protocol
 from cvbench.records import RunRecord
+from cvbench.session import Request
 from cvbench.store import RowStore
 
 SMALL = protocol("cvbench-1", ["frames=5", "size=48"])
@@ -82,8 +82,8 @@ def test_a_finished_run_repeated_reads_and_computes_nothing(pictures: Path, monk
     def refuse(*_: object) -> None:
         raise AssertionError("work was done twice")
 
-    monkeypatch.setattr(bench, "read_clip", refuse)
-    monkeypatch.setattr(bench, "reconstruct", refuse)
+    monkeypatch.setattr(session, "read_clip", refuse)
+    monkeypatch.setattr(session, "reconstruct", refuse)
     again = bench.run(request(pictures, speed=True))
     assert [r.speed for r in again] == [r.speed for r in first]
     assert list(map(stable, again)) == list(map(stable, first))
@@ -91,8 +91,8 @@ def test_a_finished_run_repeated_reads_and_computes_nothing(pictures: Path, monk
 
 def test_a_second_model_decodes_and_prepares_nothing_again(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    original = bench.read_clip
-    monkeypatch.setattr(bench, "read_clip", lambda *a: calls.append(a[0]) or original(*a))
+    original = session.read_clip
+    monkeypatch.setattr(session, "read_clip", lambda *a: calls.append(a[0]) or original(*a))
     bench.run(request(pictures))
     assert calls == [0, 1, 2, 3]
 
@@ -214,7 +214,7 @@ def test_models_without_weights_are_records_too(pictures: Path, tmp_path: Path) 
 
 def test_an_unknown_device_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="cuda:7"):
-        bench.pick_device("cuda:7")
+        probing.pick_device("cuda:7")
 
 
 def test_averages_of_psnr_differ_as_the_protocol_says(pictures: Path) -> None:
@@ -232,13 +232,13 @@ def test_averages_of_psnr_differ_as_the_protocol_says(pictures: Path) -> None:
 def run_slowly(folder: Path, out: Path, cache: str) -> None:
     """Run in a process of its own, each clip taking a moment, so that a kill finds work half done."""
     os.environ["CVBENCH_CACHE"] = cache
-    original = bench.read_clip
+    original = session.read_clip
 
-    def slowly(*arguments: Any) -> bench.Clip:
+    def slowly(*arguments: Any) -> session.Clip:
         time.sleep(0.02)
         return original(*arguments)
 
-    bench.read_clip = slowly  # type: ignore[assignment]
+    session.read_clip = slowly  # type: ignore[assignment]
     torch.set_num_threads(1)
     bench.run(request(folder, ("identity", "jpeg"), out=out))
 

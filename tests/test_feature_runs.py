@@ -1,6 +1,6 @@
 """rFVD of whole runs: neither the size of batches nor the names and order of files may move it.
 
-Mostly with a stand-in for I3D that projects a clip's pixels with a fixed random matrix. Every run has a store of its
+With a stand-in for I3D that projects a clip's pixels with a fixed random matrix. Every run has a store of its
 own, for with a common one the second run would only read what the first has found.
 """
 
@@ -14,13 +14,13 @@ import torch
 from conftest import scene
 from PIL import Image
 
-from cvbench import bench
-from cvbench.bench import Request
+from cvbench import bench, probing
 from cvbench.distances import frechet
 from cvbench.models.floors import Pool8x8
-from cvbench.probes import FeatureLoading, feature_loading, load_feature_probe
+from cvbench.probes import FeatureLoading
 from cvbench.protocols import protocol
 from cvbench.records import Score
+from cvbench.session import Request
 from cvbench.store import RowStore
 
 CLIPS, FRAMES, SIDE = 8, 9, 48
@@ -45,8 +45,8 @@ class Projection:
 def projection(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Projection:
     """Put the projection in the place of I3D; of either width, for `frechet` has a way of its own for each."""
     made = Projection(request.param)
-    monkeypatch.setattr(bench, "feature_loading", lambda name, device, *_: FeatureLoading("projection", "", device))
-    monkeypatch.setattr(bench, "load_feature_probe", lambda *_: made)
+    monkeypatch.setattr(probing, "feature_loading", lambda name, device, *_: FeatureLoading("projection", "", device))
+    monkeypatch.setattr(probing, "load_feature_probe", lambda *_: made)
     return made
 
 
@@ -127,19 +127,3 @@ def test_rfvd_and_its_interval_do_not_depend_on_names_and_order_of_files(
     first = rfvd(clips, tmp_path / "rows")
     again = rfvd(renamed(clips, tmp_path / "renamed", order), tmp_path / "other rows")
     assert (again.value, again.low, again.high) == (first.value, first.low, first.high)
-
-
-def test_rfvd_of_i3d_depends_on_neither(tmp_path: Path, batches: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    def loading(name: str, device: torch.device, *_: object) -> FeatureLoading:
-        return feature_loading(name, device, {}, "random")
-
-    untrained = load_feature_probe("i3d-direct224", torch.device("cpu"), {}, "random")
-    monkeypatch.setattr(bench, "feature_loading", loading)
-    monkeypatch.setattr(bench, "load_feature_probe", lambda *_: untrained)
-    for i in range(2):
-        save(tmp_path / "clips" / f"clip{i}", i)
-    first = rfvd(tmp_path / "clips", tmp_path / "rows", 1)
-    other = rfvd(renamed(tmp_path / "clips", tmp_path / "renamed", (1, 0)), tmp_path / "other rows", 2)
-    assert batches == [1, 1, 2]
-    assert first.value > 0
-    assert other.value == pytest.approx(first.value, rel=1e-6)

@@ -16,6 +16,8 @@ ORDER = [
         "suites",
         "prefetch",
         "pictures",
+        "probing",
+        "session",
     ),
     *(
         "bench",

@@ -17,7 +17,7 @@ from conftest import scene
 from PIL import Image
 
 import cvbench
-from cvbench import bench, metrics
+from cvbench import metrics, probing, session
 from cvbench.cli import run_program
 from cvbench.errors import Unavailable, UnknownName, UnsuitableInput, UsageError
 from cvbench.metrics import frame_consistency, frechet_infinite, frechet_of_sets
@@ -63,8 +63,8 @@ def colours(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     def loading(name: str, device: torch.device, *_: object) -> FeatureLoading:
         return FeatureLoading(f"{name}-{Colours.version}", "", device)
 
-    monkeypatch.setattr(bench, "feature_loading", loading)
-    monkeypatch.setattr(bench, "load_feature_probe", lambda name, *_: Colours(name))
+    monkeypatch.setattr(probing, "feature_loading", loading)
+    monkeypatch.setattr(probing, "load_feature_probe", lambda name, *_: Colours(name))
     monkeypatch.setattr(Colours, "measured", Counter())
     return Colours.measured
 
@@ -224,8 +224,8 @@ def test_a_second_call_builds_no_network_and_reads_no_clip(
     def refuse(*_: object) -> NoReturn:
         raise AssertionError("work was done twice")
 
-    monkeypatch.setattr(bench, "load_feature_probe", refuse)
-    monkeypatch.setattr(bench, "read_clip", refuse)
+    monkeypatch.setattr(probing, "load_feature_probe", refuse)
+    monkeypatch.setattr(session, "read_clip", refuse)
     again = measure(*sets, names, {f"clip{i}": "red" for i in range(5)})
     assert stable(again) == stable(first)
     assert set(first.scores) == set(names)
@@ -321,7 +321,7 @@ def test_missing_weights_are_named_with_file_hash_and_source_and_stop_no_other_m
     def loading(name: str, device: torch.device, weights: Mapping[str, Path], *_: object) -> FeatureLoading:
         return FeatureLoading(name, "", device) if name == "inception" else feature_loading(name, device, weights)
 
-    monkeypatch.setattr(bench, "feature_loading", loading)
+    monkeypatch.setattr(probing, "feature_loading", loading)
     monkeypatch.setattr("urllib.request.urlopen", unreachable)
     record = measure(*sets, ["fid", "fvd", "kvd", "clip"], {f"clip{i}": "red" for i in range(5)})
     assert set(record.scores) == {"fid"}

@@ -29,9 +29,9 @@ def clips(
 ) -> RunRecord:
     """A record of clips, each with its PSNR of every frame and its flicker of every change, where it has any."""
     samples = [
-        SampleRecord(f"c{i}", len(psnr), 8, 8, f"{i:064x}", {}, {"psnr": psnr, **({"flicker": flicker} if flicker else {})})
+        SampleRecord(f"c{i}", len(psnr), 8, 8, f"{i:064x}", {}, {"psnr": psnr, "flicker": flicker})
         for i, (psnr, flicker) in enumerate(found)
-    ]  # fmt: skip
+    ]
     facts = ModelFacts(model, "1" * 64, temporal=temporal, frame_rule=rule, window=window)
     return dataclasses.replace(record(model), model=facts, samples=samples, **more)  # type: ignore[arg-type]
 

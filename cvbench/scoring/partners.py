@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from cvbench.bench import Progress
 from cvbench.data import Item
 from cvbench.errors import Unavailable
 from cvbench.records import Failure, digest
 from cvbench.scoring.pairs import Partners
 from cvbench.scoring.rows import Row, Samples, text_rows
 from cvbench.scoring.sets import Compared
+from cvbench.session import Progress
 
 T = TypeVar("T")
 

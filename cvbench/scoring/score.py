@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from cvbench.bench import Clip, Probes, Progress, environment, now, pick_device, silent
 from cvbench.config import load_config
 from cvbench.contenders import Init
 from cvbench.data import DATASETS
@@ -13,12 +12,14 @@ from cvbench.metrics import METRICS, Metric, frechet_of_sets, set_score, signatu
 from cvbench.metrics import resolve as resolve_metrics
 from cvbench.metrics import score as mean_score
 from cvbench.probes import FEATURES
+from cvbench.probing import Probes, pick_device
 from cvbench.protocols import PROTOCOLS, EvalProtocol, derive
 from cvbench.protocols import protocol as named_protocol
 from cvbench.records import DataFacts, Failure, ModelFacts, RunRecord, SampleRecord, Score, digest
 from cvbench.scoring.partners import Held, held_against
 from cvbench.scoring.rows import Row, Samples
 from cvbench.scoring.sets import Compared, Prompts, check, open_all
+from cvbench.session import Clip, Progress, environment, now, silent
 from cvbench.store import RowStore
 
 PROTOCOL = derive(PROTOCOLS["cvbench-1"], ["frames=16"])

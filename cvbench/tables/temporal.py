@@ -26,7 +26,8 @@ REMARK = (
 class Course:
     """A model over time: PSNR in dB, flicker and seam in [0, 1]; None or empty where nothing was measured.
 
-    `positions` and `seam` are of the clips long enough for them: of `grouped` and `seamed` among `clips`.
+    `positions` are of the `grouped` among `clips` that hold a whole group, `seam` is of the `seamed` among `flickered`
+    that are longer than a window.
     """
 
     clips: int
@@ -35,6 +36,7 @@ class Course:
     grouped: int
     others: float | None
     flicker: float | None
+    flickered: int
     seam: float | None
     seamed: int
 
@@ -74,12 +76,13 @@ def course(record: RunRecord) -> Course:
     whole = [row for row in psnr if size > 1 and len(row) >= alone + size]
     long = [row for row in flicker if 0 < window < len(row)]
     return Course(
-        clips=max(len(psnr), len(flicker)),
+        clips=len(psnr),
         first=_mean([row[0] for row in psnr]),
         positions=tuple(fmean(fmean(row[alone + p :: size]) for row in whole) for p in range(size if whole else 0)),
         grouped=len(whole),
         others=_mean([fmean(row[1:]) for row in psnr]),
         flicker=_mean([fmean(row) for row in flicker]),
+        flickered=len(flicker),
         seam=_mean([seam(row, window) for row in long]),
         seamed=len(long),
     )
@@ -127,7 +130,7 @@ def _line(label: str, record: RunRecord, found: Course, most: int, scores: Score
     notes = scores.footnotes
     positions = [_number(value, PSNR.digits) for value in found.positions]
     groups = _partial(found.grouped, found.clips, f"positions of {label} on {record.data.name}")
-    seams = _partial(found.seamed, found.clips, f"seam of {label} on {record.data.name}")
+    seams = _partial(found.seamed, found.flickered, f"seam of {label} on {record.data.name}")
     return [
         Cell(label, notes=notes.refer(untrained(record.model))),
         Cell(record.data.name),

@@ -8,13 +8,13 @@ from cvbench.config import load_config
 from cvbench.contenders import Contender, Custom, Listed, Setting, facts_of, networks_of
 from cvbench.data import DATASETS, open_dataset
 from cvbench.errors import CvbenchError, UsageError
+from cvbench.evaluation import Evaluation, Progress, Request, silent, unavailable
 from cvbench.metrics import resolve as resolve_metrics
 from cvbench.probing import Probes, pick_device
 from cvbench.protocols import EvalProtocol
 from cvbench.protocols import protocol as named_protocol
 from cvbench.reconstruct import DTYPES
 from cvbench.records import ModelFacts, RunRecord
-from cvbench.session import Progress, Request, Session, silent, unavailable
 from cvbench.store import RowStore, write_record
 from cvbench.tensors import VideoVAE
 
@@ -32,25 +32,25 @@ def run(request: Request, progress: Progress = silent, store: RowStore | None = 
     probes = Probes(resolve_metrics(request.metrics, request.protocol), device, request.weights)
     records = []
     for dataset in datasets:
-        session = Session(request, dataset, contenders, probes, store or RowStore(), progress)
-        found = session.records()
+        evaluation = Evaluation(request, dataset, contenders, probes, store or RowStore(), progress)
+        found = evaluation.records()
         found += [unavailable(facts, error, dataset, request) for facts, error in refused]
         records += sorted(found, key=lambda record: request.models.index(record.model.name))
         if request.out:
             for record in found:
                 write_record(request.out, record)
-            keep_pictures(request, session, found)
+            keep_pictures(request, evaluation, found)
     return records
 
 
-def keep_pictures(request: Request, session: "Session", records: Sequence[RunRecord]) -> None:
+def keep_pictures(request: Request, evaluation: "Evaluation", records: Sequence[RunRecord]) -> None:
     """Store pictures of the worst, median and best samples for the report, where they are not stored yet."""
     if request.out is None:
         return
     share = pictures.BUDGET // len(request.data)  # the budget is the whole report's
     choice = pictures.choose(records, request.pictures)
     if choice and not pictures.stored(request.out, records, choice, share):
-        pictures.save(request.out, records, choice, session.shots(choice), share)
+        pictures.save(request.out, records, choice, evaluation.shots(choice), share)
 
 
 def line_up(
@@ -132,4 +132,4 @@ def _one(request: Request, model: VideoVAE | None) -> RunRecord:
     contender = enlist(request.models[0], setting) if model is None else Custom(request.models[0], model, setting)
     dataset = open_dataset(request.data[0], request.roots, request.limit, request.protocol.reader)
     probes = Probes(resolve_metrics(request.metrics, request.protocol), device, request.weights)
-    return Session(request, dataset, [contender], probes, RowStore(), silent).records()[0]
+    return Evaluation(request, dataset, [contender], probes, RowStore(), silent).records()[0]

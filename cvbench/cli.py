@@ -15,8 +15,8 @@ from cvbench.errors import CvbenchError, UsageError
 
 if TYPE_CHECKING:
     from cvbench.compare import CheckResult
+    from cvbench.evaluation import Progress
     from cvbench.records import RunRecord
-    from cvbench.session import Progress
 
 DONE, REGRESSION, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -125,8 +125,8 @@ def build_request(given: dict[str, Any]) -> tuple[Any, str, list[str]]:
     """Turn options into a request; return it with the suite's name and what the user should be told."""
     from cvbench.config import load_config, pairs
     from cvbench.data import DATASETS
+    from cvbench.evaluation import Request
     from cvbench.protocols import protocol
-    from cvbench.session import Request
     from cvbench.suites import load_suite
 
     suite = load_suite(given["suite"])

@@ -26,13 +26,13 @@ from cvbench.data.folder import IMAGES, in_order, is_media, is_numbered, natural
 from cvbench.data.images import Picture, is_animated, open_image, read_animation, read_image
 from cvbench.data.video import PROMISES, check_end, describe, opened, to_rgb, turned
 from cvbench.errors import BadWeights, UnreadableSample, UnsuitableInput, UsageError
+from cvbench.evaluation import Progress, silent
 from cvbench.models.entry import Loading
 from cvbench.models.interp import Between, Frames, Interpolator
 from cvbench.models.interp_entries import FACTOR, at_factor
 from cvbench.probing import pick_device
 from cvbench.reconstruct import describe as in_one_line
 from cvbench.records import digest
-from cvbench.session import Progress, silent
 from cvbench.store import atomic, write_text
 from cvbench.types import Sampling
 from cvbench.weights import fetch, file_digest, path_digest

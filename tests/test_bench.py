@@ -17,12 +17,12 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import cvbench
-from cvbench import bench, probing, session
+from cvbench import bench, evaluation, probing
 from cvbench.errors import UnreadableSample, UsageError
+from cvbench.evaluation import Request
 from cvbench.models.codecs import Jpeg
 from cvbench.protocols import protocol
 from cvbench.records import RunRecord
-from cvbench.session import Request
 from cvbench.store import RowStore
 
 SMALL = protocol("cvbench-1", ["frames=5", "size=48"])
@@ -82,8 +82,8 @@ def test_a_finished_run_repeated_reads_and_computes_nothing(pictures: Path, monk
     def refuse(*_: object) -> None:
         raise AssertionError("work was done twice")
 
-    monkeypatch.setattr(session, "read_clip", refuse)
-    monkeypatch.setattr(session, "reconstruct", refuse)
+    monkeypatch.setattr(evaluation, "read_clip", refuse)
+    monkeypatch.setattr(evaluation, "reconstruct", refuse)
     again = bench.run(request(pictures, speed=True))
     assert [r.speed for r in again] == [r.speed for r in first]
     assert list(map(stable, again)) == list(map(stable, first))
@@ -91,8 +91,8 @@ def test_a_finished_run_repeated_reads_and_computes_nothing(pictures: Path, monk
 
 def test_a_second_model_decodes_and_prepares_nothing_again(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    original = session.read_clip
-    monkeypatch.setattr(session, "read_clip", lambda *a: calls.append(a[0]) or original(*a))
+    original = evaluation.read_clip
+    monkeypatch.setattr(evaluation, "read_clip", lambda *a: calls.append(a[0]) or original(*a))
     bench.run(request(pictures))
     assert calls == [0, 1, 2, 3]
 
@@ -232,13 +232,13 @@ def test_averages_of_psnr_differ_as_the_protocol_says(pictures: Path) -> None:
 def run_slowly(folder: Path, out: Path, cache: str) -> None:
     """Run in a process of its own, each clip taking a moment, so that a kill finds work half done."""
     os.environ["CVBENCH_CACHE"] = cache
-    original = session.read_clip
+    original = evaluation.read_clip
 
-    def slowly(*arguments: Any) -> session.Clip:
+    def slowly(*arguments: Any) -> evaluation.Clip:
         time.sleep(0.02)
         return original(*arguments)
 
-    session.read_clip = slowly  # type: ignore[assignment]
+    evaluation.read_clip = slowly  # type: ignore[assignment]
     torch.set_num_threads(1)
     bench.run(request(folder, ("identity", "jpeg"), out=out))
 

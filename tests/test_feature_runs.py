@@ -16,11 +16,11 @@ from PIL import Image
 
 from cvbench import bench, probing
 from cvbench.distances import frechet
+from cvbench.evaluation import Request
 from cvbench.models.floors import Pool8x8
 from cvbench.probes import FeatureLoading
 from cvbench.protocols import protocol
 from cvbench.records import Score
-from cvbench.session import Request
 from cvbench.store import RowStore
 
 CLIPS, FRAMES, SIDE = 8, 9, 48

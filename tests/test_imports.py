@@ -17,7 +17,7 @@ ORDER = [
         "prefetch",
         "pictures",
         "probing",
-        "session",
+        "evaluation",
     ),
     *(
         "bench",

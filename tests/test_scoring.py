@@ -17,7 +17,7 @@ from conftest import scene
 from PIL import Image
 
 import cvbench
-from cvbench import metrics, probing, session
+from cvbench import evaluation, metrics, probing
 from cvbench.cli import run_program
 from cvbench.errors import Unavailable, UnknownName, UnsuitableInput, UsageError
 from cvbench.metrics import frame_consistency, frechet_infinite, frechet_of_sets
@@ -225,7 +225,7 @@ def test_a_second_call_builds_no_network_and_reads_no_clip(
         raise AssertionError("work was done twice")
 
     monkeypatch.setattr(probing, "load_feature_probe", refuse)
-    monkeypatch.setattr(session, "read_clip", refuse)
+    monkeypatch.setattr(evaluation, "read_clip", refuse)
     again = measure(*sets, names, {f"clip{i}": "red" for i in range(5)})
     assert stable(again) == stable(first)
     assert set(first.scores) == set(names)

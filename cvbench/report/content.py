@@ -180,6 +180,6 @@ def temporal_groups(frames: int, temporal: int, rule: str) -> list[tuple[int, in
     """Return first and last frame of each group that shares a latent frame; a rule of 1 + k codes the first alone."""
     if temporal < 2:
         return []
-    base = int(match[1]) if (match := re.match(r"(\d+) \+", rule)) else 0
+    base = int(match[1]) % temporal if (match := re.match(r"(\d+) \+", rule)) else 0
     starts = [*([0] if base else []), *range(base, frames, temporal)]
     return [(start, stop - 1) for start, stop in zip(starts, [*starts[1:], frames], strict=True)]

@@ -6,11 +6,11 @@ from typing import TypeVar
 
 from cvbench.data import Item
 from cvbench.errors import Unavailable
+from cvbench.evaluation import Progress
 from cvbench.records import Failure, digest
 from cvbench.scoring.pairs import Partners
 from cvbench.scoring.rows import Row, Samples, text_rows
 from cvbench.scoring.sets import Compared
-from cvbench.session import Progress
 
 T = TypeVar("T")
 

@@ -7,13 +7,13 @@ import numpy as np
 
 from cvbench.data import Item
 from cvbench.errors import CvbenchError, UnsuitableInput
+from cvbench.evaluation import Clip, Progress, is_measured, look, silent
 from cvbench.prefetch import prefetch
 from cvbench.probes import TextProbe
 from cvbench.probing import Probes
 from cvbench.protocols import EvalProtocol
 from cvbench.reconstruct import describe, to_videos
 from cvbench.records import Failure, digest
-from cvbench.session import Clip, Progress, is_measured, look, silent
 from cvbench.store import RowStore, row_key
 
 Row = np.ndarray | str

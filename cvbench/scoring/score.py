@@ -8,6 +8,7 @@ from cvbench.config import load_config
 from cvbench.contenders import Init
 from cvbench.data import DATASETS
 from cvbench.errors import UnsuitableInput
+from cvbench.evaluation import Clip, Progress, environment, now, silent
 from cvbench.metrics import METRICS, Metric, frechet_of_sets, set_score, signature
 from cvbench.metrics import resolve as resolve_metrics
 from cvbench.metrics import score as mean_score
@@ -19,7 +20,6 @@ from cvbench.records import DataFacts, Failure, ModelFacts, RunRecord, SampleRec
 from cvbench.scoring.partners import Held, held_against
 from cvbench.scoring.rows import Row, Samples
 from cvbench.scoring.sets import Compared, Prompts, check, open_all
-from cvbench.session import Clip, Progress, environment, now, silent
 from cvbench.store import RowStore
 
 PROTOCOL = derive(PROTOCOLS["cvbench-1"], ["frames=16"])

@@ -69,7 +69,7 @@ class Clip:
     pixels: Pixels | None = None
 
 
-class Session:
+class Evaluation:
     """One data set on its way through all models of a run."""
 
     def __init__(

@@ -1,6 +1,7 @@
 """Rows in the cache, records in the output folder; every write is atomic."""
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import tempfile
@@ -93,8 +94,9 @@ def row_key(sample: str, model: str, reconstruction: Mapping[str, object]) -> st
 
 
 def prepared_key(fingerprint: str, preparation: Mapping[str, object]) -> str:
-    """Key of what is known of a source after preparation: hash, shape, facts."""
-    return digest({"source": fingerprint, "preparation": dict(preparation), "version": 1})
+    """Key of what is known of a source after preparation: hash, shape, facts; another decoder reads it anew."""
+    readers = {name: importlib.metadata.version(name) for name in ("av", "pillow")}
+    return digest({"source": fingerprint, "preparation": dict(preparation), "readers": readers, "version": 1})
 
 
 def file_name(*parts: str) -> str:

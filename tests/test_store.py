@@ -1,4 +1,5 @@
 import contextlib
+import importlib.metadata
 import multiprocessing
 from pathlib import Path
 
@@ -85,3 +86,10 @@ def test_a_model_that_could_not_run_never_replaces_scores(tmp_path: Path) -> Non
     kept = path.read_text()
     write_record(tmp_path, record(scores={}, samples=[], error="weights are missing"))
     assert path.read_text() == kept
+
+
+def test_another_version_of_a_decoder_reads_sources_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = prepared_key("f", {})
+    version = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "99" if name == "av" else version(name))
+    assert prepared_key("f", {}) != before

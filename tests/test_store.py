@@ -4,6 +4,7 @@ import multiprocessing
 from pathlib import Path
 
 import numpy as np
+import pytest
 from test_records import record
 
 from cvbench.store import RowStore, atomic, file_name, prepared_key, row_key, write_record, write_text

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cvbench.compare import CheckResult
     from cvbench.evaluation import Progress
     from cvbench.records import RunRecord
+    from cvbench.suites import Suite
 
 DONE, REGRESSION, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -106,23 +107,23 @@ def run_program(arguments: Sequence[str]) -> int:
 )
 @click.option("--seed", type=click.IntRange(0), help="Of everything drawn at random; the same as --set seed=.")
 @click.option("--speed/--no-speed", default=None, help="Measure speed and memory too.  [default: the suite's]")
-@click.option("--pictures", type=click.IntRange(0), default=8, show_default=True, help="Samples pictured in `report`.")
+@click.option("--pictures", type=click.IntRange(0), default=3, show_default=True, help="Samples pictured in `report`.")
 @click.option("--intervals", is_flag=True, help="Print 95 % intervals.")
 @click.option("--strict", is_flag=True, help="Stop at the first sample or model that fails.")
 def run_command(**given: Any) -> int:
     """Parse the options of `run`, run, write and print."""
-    from cvbench import bench
+    from cvbench import bench, compat
 
     request, suite, notes = build_request(given)
     for note in notes:
         click.echo(note, err=True)
     with progress_bar() as progress:
-        records = bench.run(request, progress)
-    return finish(records, suite, request.out, intervals=given["intervals"])
+        records = {"reconstruct": bench.run, "compat": compat.run}[suite.task](request, progress)
+    return finish(records, suite.name, request.out, intervals=given["intervals"])
 
 
-def build_request(given: dict[str, Any]) -> tuple[Any, str, list[str]]:
-    """Turn options into a request; return it with the suite's name and what the user should be told."""
+def build_request(given: dict[str, Any]) -> tuple[Any, "Suite", list[str]]:
+    """Turn options into a request; return it with the suite and what the user should be told."""
     from cvbench.config import load_config, pairs
     from cvbench.data import DATASETS
     from cvbench.evaluation import Request
@@ -149,7 +150,7 @@ def build_request(given: dict[str, Any]) -> tuple[Any, str, list[str]]:
         roots=config.data,
         out=given["out"] or Path("reports") / suite.name,
     )
-    return request, suite.name, notes
+    return request, suite, notes
 
 
 def choose_data(
@@ -221,7 +222,7 @@ def finish(records: "Sequence[RunRecord]", suite: str, out: Path, *, intervals: 
     from cvbench import tables
     from cvbench.store import write_text
 
-    table = tables.build(records, intervals=intervals, allow_mixed=True)
+    table = tables.lay_out(records, intervals=intervals, allow_mixed=True)
     text = tables.markdown(table)
     write_text(out / "table.md", f"# {suite}\n\n{text}")
     write_text(out / "table.csv", tables.to_csv(table))
@@ -334,11 +335,15 @@ def table_command(
       cvbench table reports/recon --format latex > table.tex
       cvbench table reports/recon --temporal           which frames of a clip a model codes worse
       cvbench table 1 --from reports/recon --published
-      cvbench table 8 --published                      the paper's cells alone
+      cvbench table 5 --published                      the paper's cells alone
+      cvbench table 6                                  the paper's ablation at small scale, with paired tests
 
     Bold is the best of a column, underlined the second, each with all that tie with it: two scores tie when their
     95 % intervals overlap and, where both were measured on the same clips (8 or more), the 95 % interval of the
     paired differences holds 0. The identity and untrained models do not compete. `cvbench compare` tests.
+
+    Below Tables 1, 6, 7 and 8 stand small networks of this project, from records that ship with it; those of --from go
+    before them.
     """
     from cvbench import paper, tables
     from cvbench.records import read_records
@@ -350,15 +355,17 @@ def table_command(
     if temporal:
         table = build_temporal(read_records(existing(what)), allow_mixed=allow_mixed)
     elif name:
+        layout = paper.load_table(name)
         table = paper.build(
-            paper.load_table(name),
+            layout,
             read_records(runs),
+            stored=paper.stored_records() if layout.small else (),
             published=published,
             intervals=intervals,
             allow_mixed=allow_mixed,
         )
     else:
-        table = tables.build(read_records(existing(what)), intervals=intervals, allow_mixed=allow_mixed)
+        table = tables.lay_out(read_records(existing(what)), intervals=intervals, allow_mixed=allow_mixed)
     click.echo(tables.FORMATS[form](table), nl=False)
     return DONE
 

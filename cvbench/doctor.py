@@ -83,7 +83,7 @@ def _cache() -> Finding:
 
 def _data(folder: Path) -> list[Finding]:
     roots = load_config(folder, DATASETS).data
-    named = [name for name in DATASETS if name != "sample"]
+    named = [name for name, entry in DATASETS.items() if entry.folder != ""]
     return [
         Finding(
             name in roots and roots[name].exists(), f"data {name}", str(roots.get(name, "no folder configured")), True

@@ -442,7 +442,7 @@ def environment(device: torch.device) -> dict[str, str]:
     return {
         "cvbench": __version__,
         "python": platform.python_version(),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "device": speed.device_name(device),
         **versions,
     }

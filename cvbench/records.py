@@ -93,7 +93,8 @@ class RunRecord:
 
     `unavailable` names metrics that could not be computed and why; `error` is set when the model could not run at
     all, `error_kind` is then the name of the error's class (in `cvbench.errors`, where it is one of ours).
-    `precision_db` is the PSNR between one clip's reconstructions in half precision and in float32. `speed`,
+    `precision_db` is the PSNR between one clip's reconstructions in half precision and in float32. `crossing`
+    is of the compat suite: which model encoded which view, which decoded, and what is known of the latents. `speed`,
     `environment` and `created` are the parts in which two equal runs may differ.
     """
 
@@ -109,6 +110,7 @@ class RunRecord:
     error_kind: str = ""
     speed: Mapping[str, Any] | None = None
     precision_db: float | None = None
+    crossing: Mapping[str, Any] | None = None
     environment: Mapping[str, Any] = field(default_factory=dict)
     created: str = ""
     schema: int = SCHEMA

@@ -3,13 +3,17 @@
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from cvbench.errors import UnknownName
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Models, data sets (with what stands in when none is configured), metrics and protocol."""
+    """Models, data sets (with what stands in when none is configured), metrics and protocol.
+
+    `task` is what is done with the models: each reconstructs by itself, or they decode each other's latents.
+    """
 
     name: str
     about: str
@@ -19,6 +23,7 @@ class Suite:
     metrics: tuple[str, ...]
     protocol: str
     speed: bool
+    task: Literal["reconstruct", "compat"] = "reconstruct"
 
 
 def folder() -> Path:
@@ -39,4 +44,5 @@ def load_suite(name: str) -> Suite:
         raise UnknownName("suite", name, suite_names())
     raw = tomllib.loads((folder() / f"suite-{name}.toml").read_text(encoding="utf-8"))
     lists = {key: tuple(raw[key]) for key in ("models", "data", "fallback", "metrics")}
-    return Suite(name=name, about=raw["about"], protocol=raw["protocol"], speed=raw["speed"], **lists)
+    task = raw.get("task", Suite.task)
+    return Suite(name=name, about=raw["about"], protocol=raw["protocol"], speed=raw["speed"], task=task, **lists)

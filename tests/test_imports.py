@@ -4,12 +4,13 @@ from pathlib import Path
 import cvbench
 
 ORDER = [
-    *("types", "errors", "tensors", "protocols", "records", "store", "weights", "data", "models", "probes"),
+    *("types", "errors", "tensors", "mappings", "protocols", "records", "store", "weights", "data", "models", "probes"),
     *(
         "reconstruct",
         "contenders",
         "speed",
         "statistics",
+        "latents",
         "distances",
         "metrics",
         "config",
@@ -21,6 +22,7 @@ ORDER = [
     ),
     *(
         "bench",
+        "compat",
         "scoring",
         "interpolate",
         "tables",

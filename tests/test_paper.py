@@ -107,7 +107,8 @@ READERS = {"md": in_markdown, "latex": in_latex, "json": in_json, "csv": in_csv,
 @pytest.mark.parametrize("form", READERS)
 @pytest.mark.parametrize("number", NUMBERS)
 def test_every_published_cell_stands_in_its_row_and_column(number: str, form: str) -> None:
-    rows = READERS[form](tables.FORMATS[form](printed(number, published=True)))
+    alone = dataclasses.replace(printed(number, published=True), below=[])
+    rows = READERS[form](tables.FORMATS[form](alone))
     expected = PUBLISHED[f"table{number}"]["rows"]
     assert [row[0].removesuffix(" ()") for row in rows] == [row["method"] for row in expected]
     for row, paper_row in zip(rows, expected, strict=True):
@@ -305,7 +306,7 @@ def small_table(tmp_path: Path) -> Path:
     from cvbench.suites import folder
 
     path = tmp_path / "table-6.toml"
-    path.write_text((folder() / "table-6.toml").read_text() + SMALL)
+    path.write_text((folder() / "table-6.toml").read_text().partition("[small]")[0] + SMALL)
     return path
 
 
@@ -313,7 +314,7 @@ def test_a_small_counterpart_stands_below_with_a_head_of_its_own(tmp_path: Path)
     table = printed(str(small_table(tmp_path)), measured("tiny-dec", "sample", psnr=24.0), published=True)
     assert [[cell.text for cell in row] for row in table.below[0].rows] == [
         ["2D Enc.", "not run"],
-        ["2D Dec.", "24.00"],
+        ["2D Dec.", "24.00 [24.00, 24.00]"],  # ± 0.001
     ]
     assert [cell.text for cell in table.rows[0]][1:] == ["weights not public"] * 6
     assert not any("Also in these records" in remark for remark in table.remarks)
@@ -387,8 +388,8 @@ def test_latex_is_whole_and_compiles_where_a_tex_is_installed(tmp_path: Path) ->
     )
     assert [
         len(re.findall(rf"\\{end}{{{name}}}", text)) for name in ("table", "tabular") for end in ("begin", "end")
-    ] == [16, 16, 17, 17]
-    assert [text.count(rule) for rule in ("\\toprule", "\\midrule", "\\bottomrule")] == [17, 17, 17]
+    ] == [24, 24, 25, 25]  # tables 1, 6, 7 and 8 have a small counterpart each
+    assert [text.count(rule) for rule in ("\\toprule", "\\midrule", "\\bottomrule")] == [25, 25, 25]
     for tabular in re.findall(r"\\begin{tabular}{(\w+)}(.*?)\\end{tabular}", text, re.DOTALL):
         rows = [line for line in tabular[1].split("\\midrule")[1].splitlines() if line.endswith(r"\\")]
         assert rows
@@ -411,7 +412,7 @@ def test_the_program_prints_published_tables_in_all_formats(tmp_path: Path, caps
     for form in tables.FORMATS:
         code, text, err = run(capsys, "table", "1", "--from", str(tmp_path), "--published", "--ci", "--format", form)
         assert (code, "26.68" in text, "26.6" in text, err) == (0, True, True, "")
-    assert run(capsys, "table", "8", "--published")[1].count("not run (") == 12
+    assert run(capsys, "table", "8", "--published")[1].partition("Small scale")[0].count("not run (") == 12
     assert run(capsys, "table", str(small_table(tmp_path)))[0] == 0
     assert run(capsys, "table", str(tmp_path), "--format", "html")[1].startswith("<table")
 

@@ -431,6 +431,57 @@ def test_a_cached_file_with_a_wrong_hash_is_not_used(hub: None) -> None:
         weights.locate("mine", Source(HUB.files, repo="someone/net", sha256="1" * 64))
 
 
+# ---- weights inside the package
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in for the folder of the package."""
+    monkeypatch.setattr("cvbench.weights.sources.PACKAGE", tmp_path / "package")
+    return tmp_path / "package"
+
+
+def part(package: Path, **other: Any) -> Source:
+    """A file in the package, and its source."""
+    content = saved(STATE, package / "models" / "tiny" / "mine.pt").read_bytes()
+    return Source(("models/tiny/mine.pt",), bundled=True, **{"sha256": sha256(content), **other})
+
+
+def test_a_file_of_the_package_is_found_there(package: Path) -> None:
+    source = part(package)
+    for find in (weights.locate, weights.path_of, weights.fetch):
+        assert find("mine", source) == package / "models" / "tiny" / "mine.pt"
+    assert source.origin == "part of cvbench (models/tiny/mine.pt)"
+    holding = weights.verify({"mine": source})[0]
+    assert (holding.state, holding.bad) == (f"verified, SHA-256 {source.sha256}", False)
+
+
+def test_a_file_of_the_package_with_another_hash_is_refused(package: Path) -> None:
+    wrong = part(package, sha256="0" * 64)
+    with pytest.raises(BadWeights, match=r"not the published file.*expected 0{64}; reinstall cvbench$"):
+        weights.locate("mine", wrong)
+    assert weights.locate("mine", part(package, sha256="")) == package / "models" / "tiny" / "mine.pt"
+
+
+def test_a_file_that_the_package_lacks_asks_to_install_it_again(package: Path) -> None:
+    gone = Source(("models/tiny/mine.pt",), bundled=True, sha256="0" * 64)
+    message = r"weights of mine should lie at .*package.models.tiny.mine\.pt: reinstall cvbench.*--weights mine=PATH"
+    for find in (weights.path_of, weights.fetch):
+        with pytest.raises(MissingWeights, match=message):
+            find("mine", gone)
+    row = ("mine", "missing: reinstall cvbench", "–", "part of cvbench (models/tiny/mine.pt)")
+    assert [(holding.row, holding.bad) for holding in weights.listing({"mine": gone})] == [(row, True)]
+
+
+def test_a_model_of_the_package_trained_again_takes_its_place(folder: Path, package: Path, tmp_path: Path) -> None:
+    source = part(package)
+    again = saved({"other": torch.ones(1)}, tmp_path / "again" / "mine.pt")
+    assert weights.locate("mine", source, {"mine": again}) == again
+    assert weights.listing({"mine": source}, {"mine": again})[0].state == "here, not the published file"
+    searched = saved({"other": torch.ones(1)}, folder / "mine.pt")
+    assert weights.locate("mine", source) == searched
+
+
 # ---- downloads
 
 

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ WEBVID_CLIPS = 1024
 DAVIS_FPS = 24.0
 MCL_JCV_CLIPS = 30
 UCF101_CLIPS = 13320
+BUILT_IN = "built in, needs no folder"
 
 
 def open_coco_val(root: Path, reader: Reader) -> Dataset:
@@ -129,12 +130,12 @@ def msrvtt_captions(root: Path, split: str) -> dict[str, str]:
     return found
 
 
-def open_sample(root: Path, reader: Reader) -> Dataset:
-    """Return the built-in scenes (see `cvbench.data.sample`)."""
+def open_sample(name: str, kinds: Container[str], root: Path, reader: Reader) -> Dataset:
+    """Return the built-in scenes of some kinds; a scene is the same item in each data set that has it."""
     from cvbench.data.sample import PINNED, SCENES
 
-    items = tuple(Item(s.id, f"sample|{s.id}|{PINNED[s.id]}", partial(read_scene, s)) for s in SCENES)
-    return Dataset("sample", items)
+    scenes = [s for s in SCENES if s.kind in kinds]
+    return Dataset(name, tuple(Item(s.id, f"sample|{s.id}|{PINNED[s.id]}", partial(read_scene, s)) for s in scenes))
 
 
 def read_scene(scene: Any, sampling: Sampling) -> Sample:
@@ -206,7 +207,15 @@ def load_json(file: Path) -> Mapping[str, Any]:
 
 
 DATASETS: dict[str, DatasetEntry] = {
-    "sample": DatasetEntry("8 pictures and 8 clips computed from seeds", "built in, needs no folder", open_sample, ""),
+    "sample": DatasetEntry(
+        "8 pictures and 8 clips computed from seeds", BUILT_IN, partial(open_sample, "sample", ("image", "clip")), ""
+    ),
+    "sample-images": DatasetEntry(
+        "the 8 pictures of sample", BUILT_IN, partial(open_sample, "sample-images", ("image",)), ""
+    ),
+    "sample-clips": DatasetEntry(
+        "the 8 clips of sample", BUILT_IN, partial(open_sample, "sample-clips", ("clip",)), ""
+    ),
     "coco-val": DatasetEntry(
         "COCO 2017 val, 5,000 photos", "val2017/*.jpg [annotations/captions_val2017.json]", open_coco_val
     ),

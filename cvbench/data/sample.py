@@ -69,8 +69,9 @@ class Page:
 class Layer:
     """A sheet and how the camera moves over it.
 
-    `drift` is in pixels a frame (down, right). `scale`, in sheet pixels per pixel, and `roll`, the tangent of half the
-    angle, are each (at frame 0, change a frame). `shake` moves the whole, `sway` bends it: amplitudes in pixels.
+    The camera stands `start` pixels from the sheet's centre and moves by `drift` pixels a frame (down, right). `scale`,
+    in sheet pixels per pixel, and `roll`, the tangent of half the angle, are each (at frame 0, change a frame). `shake`
+    moves the whole, `sway` bends it: amplitudes in pixels.
     """
 
     paint: Leaves | Page
@@ -80,6 +81,7 @@ class Layer:
     roll: tuple[float, float] = (0.0, 0.0)
     shake: float = 0.0
     sway: float = 0.0
+    start: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -366,7 +368,7 @@ def look(layer: Layer, scene: Scene, tick: int, at: tuple[int, int]) -> Packed:
     y = np.arange(scene.height, dtype=np.int64)[:, None] * 256 - scene.height * 128 + at[0]
     x = np.arange(scene.width, dtype=np.int64) * 256 - scene.width * 128 + at[1]
     x = x + (wave(y // 48 + 4 * tick) * int(256 * layer.sway) >> 16)
-    drift = [int(256 * each * time) for each in layer.drift]
+    drift = [int(256 * (begin + each * time)) for begin, each in zip(layer.start, layer.drift, strict=True)]
     shake = wave(tick * np.array([7, 5], np.int64)) * int(256 * layer.shake) >> 16
     return resample(
         sheet(layer.paint, layer.seed),

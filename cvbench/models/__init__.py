@@ -13,12 +13,13 @@ from cvbench.models.builtin import BUILTIN
 from cvbench.models.entry import ModelEntry, Option
 from cvbench.models.interp_entries import INTERPOLATION, at_factor
 from cvbench.models.paper import PAPER
+from cvbench.models.tiny_entries import TINY
 from cvbench.models.zoo import ZOO
 
 if TYPE_CHECKING:
     from cvbench.tensors import VideoVAE
 
-MODELS: dict[str, ModelEntry] = {**BUILTIN, **PAPER, **ZOO, **BEYOND, **INTERPOLATION}
+MODELS: dict[str, ModelEntry] = {**BUILTIN, **TINY, **PAPER, **ZOO, **BEYOND, **INTERPOLATION}
 TIMES = re.compile(r"\d+x")
 
 

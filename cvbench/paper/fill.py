@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cvbench.paper.ablation import Ablation
+from cvbench.paper.finding import finding
 from cvbench.paper.read import FACTS, Block, PaperColumn, PaperRow, PaperTable
+from cvbench.paper.stored import filled_up, how_to_run
 from cvbench.protocols import PROTOCOLS
 from cvbench.records import RunRecord
 from cvbench.tables import Cell, Column, Footnotes, Scores, SignatureMismatch, Table
@@ -20,6 +23,7 @@ def build(
     paper: PaperTable,
     records: Sequence[RunRecord],
     *,
+    stored: Sequence[RunRecord] = (),
     published: bool = False,
     intervals: bool = False,
     allow_mixed: bool = False,
@@ -27,7 +31,8 @@ def build(
     """Print records in a published table's layout, with `published` beside the paper's cells.
 
     A cell without a number says why: "not run", "weights not public", "weights missing", "failed". Records of other
-    models or data sets are named under the table. Of several protocols the table's own is taken.
+    models or data sets are named under the table. Of several protocols the table's own is taken. The small
+    counterpart below has intervals always, `stored` records where none are given, paired tests and their finding.
     Raises SignatureMismatch naming the fields that differ when scores of one column were not made alike, unless
     `allow_mixed`, which makes footnotes of them.
     """
@@ -36,10 +41,35 @@ def build(
     said = [LEGEND, f"Published: {paper.source}."] if published else [f"In the layout of {paper.source}."]
     table.remarks = [*said, *table.remarks]
     if paper.small:
-        table.below = [_Filling(paper.small, records, style, published).table()]
+        table.below = _small(paper.small, records, stored, Style(True, allow_mixed), published)
     wanted = [block for block in (paper.main, paper.small) if block]
     table.remarks += _left_out(wanted, records)
     return table
+
+
+def _small(
+    block: Block, given: Sequence[RunRecord], stored: Sequence[RunRecord], style: Style, published: bool
+) -> list[Table]:
+    """Fill a small counterpart; where it asks a question, the paired tests that answer it follow."""
+    records, shipped = filled_up(block, given, stored, allow_mixed=style.allow_mixed)
+    filling = _Filling(block, records, style, published)
+    table, tests = filling.table(), []
+    said = [_direction_only(block)] if published and block.papers else []
+    if block.question:
+        held = {(model, data): record for model, row in filling.taken.items() for data, record in row.records.items()}
+        ablation = Ablation(block, block.question, held)
+        said = [*finding(ablation), *said]
+        tests = [ablation.table()] if ablation.tests else []
+    table.remarks = [*said, *table.remarks, *shipped, *how_to_run(block, records)]
+    return [table, *tests]
+
+
+def _direction_only(block: Block) -> str:
+    places = ", ".join(f"{theirs} where {ours} stands here" for ours, theirs in block.papers.items())
+    return (
+        "In brackets what the paper prints for its own networks, trained longer, on other data, and measured on "
+        f"{places}: for the direction of a difference only. The numbers themselves do not compare."
+    )
 
 
 class _Filling:
@@ -47,7 +77,7 @@ class _Filling:
 
     def __init__(self, block: Block, records: Sequence[RunRecord], style: Style, published: bool) -> None:
         self.block, self.published, self.footnotes = block, published, Footnotes()
-        mine = [record for record in records if _belongs(block, record)]
+        mine = [record for record in records if block.holds(record)]
         self.taken = self._take(lineup(mine, self.footnotes, style), style)
         taken = [record for row in self.taken.values() for record in row.records.values()]
         metrics = {c.metric: replace(c.info, label=c.label) for c in block.columns}
@@ -118,13 +148,18 @@ class _Filling:
         return None if found and found.error and not row.reproducible else found
 
     def _beside(self, row: PaperRow, position: int, cell: Cell) -> Cell:
-        """Put the published cell beside a measured one, or beside the reason why there is none."""
+        """Put the published cell beside a measured one, or beside the reason why there is none.
+
+        In a small block nothing is subtracted: the two are of other networks and other data.
+        """
         if cell.text == NOT_RUN and not row.reproducible:
             cell = Cell(NOT_PUBLIC, notes=self.footnotes.refer(row.why))
         if not self.published or not row.published:
             return cell
         printed = row.published[position]
-        return replace(cell, published=printed, difference=None if cell.value is None else cell.value - float(printed))
+        if cell.value is None or self.block.small:
+            return replace(cell, published=printed)
+        return replace(cell, published=printed, difference=cell.value - float(printed))
 
     def _conditions(self) -> list[str]:
         """Say where records were made otherwise than the published numbers, data set by data set."""
@@ -134,11 +169,6 @@ class _Filling:
             said = [*_other_protocol(self.block.protocol, ran), *_other_size(self.block.samples.get(data), ran)]
             texts += [f"{data}: {'; '.join(said)}."] if said else []
         return texts
-
-
-def _belongs(block: Block, record: RunRecord) -> bool:
-    models = {row.model for row in block.rows if row.model}
-    return record.model.name in models and record.data.name in {c.data for c in block.columns}
 
 
 def _other_protocol(name: str, records: Sequence[RunRecord]) -> list[str]:
@@ -163,7 +193,7 @@ def _other_size(asked: int | None, records: Sequence[RunRecord]) -> list[str]:
 
 def _left_out(blocks: Sequence[Block], records: Sequence[RunRecord]) -> list[str]:
     """Name the records that the table has no place for."""
-    lost = [r for r in records if not any(_belongs(block, r) for block in blocks)]
+    lost = [r for r in records if not any(block.holds(r) for block in blocks)]
     models: dict[str, dict[str, None]] = {}
     for record in lost:
         models.setdefault(record.model.name, {})[record.data.name] = None

@@ -9,10 +9,18 @@ from typing import Any
 
 from cvbench.errors import UnknownName, UsageError
 from cvbench.metrics import METRICS, Metric
+from cvbench.records import RunRecord
 from cvbench.suites import folder
 from cvbench.tables.cells import SIGNS
 
-FACTS = {"params": "Params", "fcr": "FCR", "comp": "Comp.", "trainable": "Trainable", "frames": "Frames"}
+FACTS = {
+    "model": "Small model",
+    "params": "Params",
+    "fcr": "FCR",
+    "comp": "Comp.",
+    "trainable": "Trainable",
+    "frames": "Frames",
+}
 """What a table may say of a method beside its scores."""
 
 
@@ -43,8 +51,20 @@ class PaperRow:
 
 
 @dataclass(frozen=True)
+class Question:
+    """What an ablation asks: is `reference` better than each other row by `column`? `role` says what it is."""
+
+    reference: PaperRow
+    role: str
+    column: PaperColumn
+
+
+@dataclass(frozen=True)
 class Block:
-    """Rows under one head. `samples` is how many the paper scored on a data set, where it says so."""
+    """Rows under one head. `samples` is how many the paper scored on a data set, where it says so.
+
+    In a `small` block the published cells are of other networks and other data: `papers` says by data set which.
+    """
 
     caption: str
     protocol: str
@@ -53,6 +73,19 @@ class Block:
     rows: tuple[PaperRow, ...]
     notes: tuple[str, ...]
     samples: Mapping[str, int]
+    small: bool = False
+    papers: Mapping[str, str] = field(default_factory=dict)
+    question: Question | None = None
+
+    @property
+    def data(self) -> list[str]:
+        """The data sets, in the order of the columns."""
+        return list(dict.fromkeys(c.data for c in self.columns))
+
+    def holds(self, record: RunRecord) -> bool:
+        """Tell whether a record has a place here."""
+        models = {row.model for row in self.rows if row.model}
+        return record.model.name in models and record.data.name in self.data
 
 
 @dataclass(frozen=True)
@@ -82,7 +115,7 @@ def load_table(name: str) -> PaperTable:
         raise UnknownName("table", name, table_names())
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"), parse_float=Decimal)  # keeps the digits: 0.810
-        small = _block(raw["small"]) if "small" in raw else None
+        small = _block(raw["small"], small=True) if "small" in raw else None
         return PaperTable(path.stem.removeprefix("table-"), raw["source"], _block(raw), small)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
@@ -90,19 +123,31 @@ def load_table(name: str) -> PaperTable:
         raise UsageError(f"{path} is no table: {error!r}; see the files of `benchmarks/`") from error
 
 
-def _block(raw: Mapping[str, Any]) -> Block:
+def _block(raw: Mapping[str, Any], small: bool = False) -> Block:
     data = raw.get("data", {})
     columns = tuple(_column(column, data) for column in raw["columns"])
     facts = tuple(raw.get("facts", ()))
+    rows = tuple(_row(row, facts, len(columns)) for row in raw["rows"])
     return Block(
         caption=raw["caption"],
         protocol=raw.get("protocol", ""),
         facts=facts,
         columns=columns,
-        rows=tuple(_row(row, facts, len(columns)) for row in raw["rows"]),
+        rows=rows,
         notes=tuple(raw.get("notes", ())),
         samples={name: about["samples"] for name, about in data.items() if "samples" in about},
+        small=small,
+        papers={name: about["paper"] for name, about in data.items() if "paper" in about},
+        question=_question(raw["question"], rows, columns) if "question" in raw else None,
     )
+
+
+def _question(raw: Mapping[str, Any], rows: Sequence[PaperRow], columns: Sequence[PaperColumn]) -> Question:
+    reference = [row for row in rows if row.method == raw["reference"]]
+    asked = [column for column in columns if (column.data, column.metric) == (raw["data"], raw["metric"])]
+    if not reference or not asked:
+        raise ValueError(f"its question is about a row or column that it does not have: {dict(raw)}")
+    return Question(reference[0], raw["role"], asked[0])
 
 
 def _column(raw: Mapping[str, Any], data: Mapping[str, Any]) -> PaperColumn:

@@ -38,7 +38,7 @@ def markdown_report(
         own = [r for r in records if r.protocol["name"] == name]
         parts += [
             f"## Scores, {plain(name)}",
-            tables.markdown(tables.build(own, intervals=True, allow_mixed=True)).strip(),
+            tables.markdown(tables.lay_out(own, intervals=True, allow_mixed=True)).strip(),
         ]
     for group in groups:
         parts += _charts(group, folder)

@@ -115,10 +115,11 @@ def over_frames(group: content.Group, metric: str) -> list[dict[str, Any]]:
 
 
 def score_tables(records: Sequence[RunRecord]) -> list[tuple[str, tables.Table]]:
-    """Return a table for each protocol, under its name."""
+    """Return a table for each protocol, under its name, and the tables that belong to it, under theirs."""
     names = list(dict.fromkeys(str(r.protocol["name"]) for r in records))
     of = {name: [r for r in records if r.protocol["name"] == name] for name in names}
-    return [(name, tables.build(of[name], intervals=True, allow_mixed=True)) for name in names]
+    made = [(name, tables.lay_out(of[name], intervals=True, allow_mixed=True)) for name in names]
+    return [each for name, table in made for each in ((name, table), *((t.caption, t) for t in table.below))]
 
 
 def missing(records: Sequence[RunRecord]) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -1,11 +1,12 @@
 """Records to tables: Markdown, HTML, CSV, LaTeX, JSON. No torch.
 
 `table` says what a table is, `cells` makes cells of scores, `ranking` marks the best, `build` lays records out,
-`formats` prints.
+`crossing` those of the compat suite, `formats` prints.
 """
 
 from cvbench.tables.build import SPEED, build
 from cvbench.tables.cells import Footnotes, Scores, SignatureMismatch, differences, show
+from cvbench.tables.crossing import lay_out
 from cvbench.tables.formats import FORMATS, html, latex, markdown, samples_csv, to_csv, to_json
 from cvbench.tables.ranking import ranks
 from cvbench.tables.table import NOTHING, Cell, Column, Table
@@ -24,6 +25,7 @@ __all__ = [
     "differences",
     "html",
     "latex",
+    "lay_out",
     "markdown",
     "ranks",
     "samples_csv",

@@ -44,10 +44,16 @@ def _holding(name: str, source: Source, given: Given | None, examine: Callable[[
     try:
         path = locate(name, source, given)
         if path is None:
-            return Holding(name, "unpublished" if source.unpublished else "not here", source.origin)
+            return Holding(name, _absent(source), source.origin, bad=source.bundled)
         return Holding(name, examine(path, source), str(path), _size(path))
     except CvbenchError as error:
         return Holding(name, f"unusable: {error}", source.origin, bad=True)
+
+
+def _absent(source: Source) -> str:
+    if source.bundled:
+        return "missing: reinstall cvbench"
+    return "unpublished" if source.unpublished else "not here"
 
 
 def _known(path: Path, source: Source) -> str:

@@ -20,18 +20,19 @@ Progress = Callable[[int, int], None]
 Given = Mapping[str, Path]
 """What --weights NAME=PATH and cvbench.toml say."""
 
+PACKAGE = Path(__file__).parents[1]
 GENERIC = ("model", "checkpoint", "diffusion_pytorch_model", "pytorch_model")
 """File names that say nothing of the model."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where weights come from: a hub repository or a pinned URL.
+    """Where weights come from: a hub repository, a pinned URL, or this package itself.
 
     `files` are paths in the repository, the weights first; `sha256` is of that first file, in full or as the
     leading digits its publisher gives, `git_blob` its id in git where that is all there is. `page` is where a person
     gets what no program can fetch, `unpublished` says why nobody gets them; who has such weights passes them by
-    NAME=PATH all the same.
+    NAME=PATH all the same. A `bundled` file ships with the package, its path being relative to the package's folder.
     """
 
     files: tuple[str, ...]
@@ -43,10 +44,13 @@ class Source:
     gated: bool = False
     page: str = ""
     unpublished: str = ""
+    bundled: bool = False
 
     @property
     def origin(self) -> str:
-        """The address a person can open."""
+        """The address a person can open, or what the file is part of."""
+        if self.bundled:
+            return f"part of cvbench ({self.files[0]})"
         if self.repo:
             return f"https://huggingface.co/{self.repo} ({self.files[0]}, revision {self.revision})"
         return self.url or self.page or "unpublished"
@@ -71,9 +75,9 @@ class Source:
 def locate(name: str, source: Source, given: Given | None = None) -> Path | None:
     """Return where the weights of `name` lie on this machine, without asking the network; None when nowhere.
 
-    Looks at `given`, the folder CVBENCH_WEIGHTS (see `places`), then the caches. A folder is returned for sources of
-    several files. Raises MissingWeights when a given path does not exist, BadWeights when the hash is not the
-    published one.
+    Looks at `given`, the folder CVBENCH_WEIGHTS (see `places`), then the package and the caches. A folder is returned
+    for sources of several files. Raises MissingWeights when a given path does not exist, BadWeights when the hash is
+    not the published one.
     """
     found = _given(name, given[name]) if given and name in given else _found(name, source)
     return _checked(_complete(found, source), source, name) if found else None
@@ -113,6 +117,8 @@ def missing_text(name: str, source: Source, reason: str) -> str:
         f"pass --weights {name}=PATH, or put {source.file} into the folder that CVBENCH_WEIGHTS names, "
         f"as {name}/{source.file}."
     )
+    if source.bundled:
+        return f"weights of {name} should lie at {PACKAGE / source.files[0]}: reinstall cvbench. For others, {put}"
     if source.unpublished:
         return f"weights of {name} cannot be fetched: {source.unpublished}. If you have them, {put}"
     elsewhere = (
@@ -135,8 +141,14 @@ def _given(name: str, path: Path) -> Path:
 
 
 def _found(name: str, source: Source) -> Path | None:
-    cached = _in_hub_cache(source) if source.repo else _url_target(source)
-    return next((place for place in [*places(name, source), cached] if place and place.exists()), None)
+    return next((place for place in [*places(name, source), _kept(source)] if place and place.exists()), None)
+
+
+def _kept(source: Source) -> Path | None:
+    """Return where the package, or a cache, would hold the file."""
+    if source.bundled:
+        return PACKAGE / source.files[0]
+    return _in_hub_cache(source) if source.repo else _url_target(source)
 
 
 def places(name: str, source: Source) -> list[Path]:
@@ -268,9 +280,9 @@ def path_digest(path: Path) -> str:
 
 
 def _checked(path: Path, source: Source, name: str) -> Path:
-    """Compare the hash of a file that has the published name, or the model's; files of other names are the user's."""
+    """Compare the hash of a file that is meant to be the published one; others are the user's."""
     file = path if path.is_file() else path / source.file
-    if not (file.is_file() and file.name in (source.file, f"{name}{source.suffix}")):
+    if not (file.is_file() and _published(file, source, name)):
         return path
     if source.sha256:
         _compare(file_digest(file), source, str(file))
@@ -279,17 +291,26 @@ def _checked(path: Path, source: Source, name: str) -> Path:
     return path
 
 
+def _published(file: Path, source: Source, name: str) -> bool:
+    """Tell by its name whether a file is meant to be the published one; who trains a bundled model keeps its name."""
+    if source.bundled:
+        return file == PACKAGE / source.files[0]
+    return file.name in (source.file, f"{name}{source.suffix}")
+
+
+def _again(source: Source) -> str:
+    return "reinstall cvbench" if source.bundled else f"delete it and fetch it again from {source.origin}"
+
+
 def _compare(found: str, source: Source, where: str) -> None:
     if source.sha256 and not found.startswith(source.sha256):
         raise BadWeights(
-            f"{where} is not the published file: SHA-256 {found}, expected {source.sha256}; "
-            f"delete it and fetch it again from {source.origin}"
+            f"{where} is not the published file: SHA-256 {found}, expected {source.sha256}; {_again(source)}"
         )
 
 
 def _compare_blob(found: str, source: Source, where: str) -> None:
     if source.git_blob and found != source.git_blob:
         raise BadWeights(
-            f"{where} is not the published file: git blob {found}, expected {source.git_blob}; "
-            f"delete it and fetch it again from {source.origin}"
+            f"{where} is not the published file: git blob {found}, expected {source.git_blob}; {_again(source)}"
         )

@@ -1,7 +1,9 @@
 """The codecs: monotone in quality, deterministic, and with no bit uncounted."""
 
+import os
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from PIL import Image
 
 from cvbench.errors import BadOutput, Unavailable, UnsuitableInput, UsageError
+from cvbench.models import codecs
 from cvbench.models.codecs import H264, Av1, Codec, Hevc, Jpeg, VideoCodec, WebP
 from cvbench.tensors import VideoVAE
 
@@ -261,6 +264,24 @@ def test_nothing_is_printed_and_no_file_written(
         model.decode([b"no stream at all"], 3)
     assert capfd.readouterr() == ("", "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_av1_leaves_priorities_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For root SVT-AV1 makes itself and its caller real-time, which once stopped all else on two cores."""
+    tasks = Path("/proc/self/task")
+    if not tasks.is_dir():
+        pytest.skip("not Linux")
+    seen = set()
+    scaler = codecs._scaler
+
+    def look(*args: Any) -> Any:  # called once the encoder is open
+        seen.update(os.sched_getscheduler(int(task.name)) for task in tasks.iterdir())
+        return scaler(*args)
+
+    monkeypatch.setattr(codecs, "_scaler", look)
+    Av1().encode(moving(3))
+    assert seen == {os.SCHED_OTHER}
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
 
 
 @pytest.mark.parametrize("codec", CODECS)

@@ -6,12 +6,14 @@ is added), video codecs an elementary stream without container (Annex B, or AV1'
 only the encoder's own text about its settings is left out. One thread, so that equal clips give equal bytes.
 """
 
+import contextlib
 import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from io import BytesIO
+from pathlib import Path
 from typing import Any, ClassVar
 
 import av
@@ -266,7 +268,35 @@ class Av1(VideoCodec):
 
     def _open(self, height: int, width: int) -> Any:
         os.environ.setdefault("SVT_LOG", "-1")  # SVT-AV1 writes to standard error itself and has no other switch
-        return super()._open(height, width)
+        context = super()._open(height, width)
+        with _ordinary_priority():
+            context.open()
+        return context
+
+
+THREADS = Path("/proc/self/task")
+
+
+@contextlib.contextmanager
+def _ordinary_priority() -> Iterator[None]:
+    """Undo what SVT-AV1 does for root: real-time priority for its threads and for the one that opens it, for good.
+
+    All that the process starts later would inherit it, and two busy loops then keep everything else from the cores.
+    """
+    if not THREADS.is_dir():  # not Linux
+        yield
+        return
+    policy, parameters, known = os.sched_getscheduler(0), os.sched_getparam(0), _threads()
+    try:
+        yield
+    finally:
+        for thread in {0} | _threads() - known:  # 0: this one
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                os.sched_setscheduler(thread, policy, parameters)
+
+
+def _threads() -> set[int]:
+    return {int(task.name) for task in THREADS.iterdir()}
 
 
 def _in_range(value: int, option: str, codec: str, low: int, high: int) -> int:

@@ -112,8 +112,9 @@ def run_program(arguments: Sequence[str]) -> int:
 @click.option("--strict", is_flag=True, help="Stop at the first sample or model that fails.")
 def run_command(**given: Any) -> int:
     """Parse the options of `run`, run, write and print."""
-    from cvbench import bench, compat
+    from cvbench import bench, compat, memory
 
+    memory.keep_buffers()
     request, suite, notes = build_request(given)
     for note in notes:
         click.echo(note, err=True)

@@ -24,7 +24,7 @@ from cvbench.probes import (
 )
 from cvbench.probing import Probes, pick_device
 from cvbench.protocols import EvalProtocol
-from cvbench.reconstruct import describe, latents_of, measure, reconstruct, to_videos
+from cvbench.reconstruct import describe, measure, reconstruct, reconstruct_for_show, to_videos
 from cvbench.records import DataFacts, Failure, ModelFacts, RunRecord, SampleRecord, Score, digest
 from cvbench.store import RowStore, prepared_key, row_key
 from cvbench.types import Pixels
@@ -337,9 +337,9 @@ class Evaluation:
             recons, latents = {}, {}
             for contender in self.contenders:
                 if contender.name in wanted:
-                    made, _ = reconstruct(contender.vae, target, self.protocol, self._seed(clip))
+                    made, code = reconstruct_for_show(contender.vae, target, self.protocol, self._seed(clip))
                     recons[contender.name] = (made[0] * 255).round().byte().cpu().numpy()
-                    if (code := latents_of(contender.vae, target)) is not None:
+                    if code is not None:
                         latents[contender.name] = code.numpy()
             yield pictures.Shot(name, clip.pixels, recons, latents)
 

@@ -43,7 +43,6 @@ def quantize(videos: Videos) -> Videos:
     return (videos * 255).round() / 255
 
 
-@torch.inference_mode()
 def reconstruct(
     vae: VideoVAE, targets: Videos, protocol: EvalProtocol, seed: int = 0
 ) -> tuple[Videos, list[int | None]]:
@@ -52,6 +51,22 @@ def reconstruct(
     Bits are counted for codecs (byte strings), None for networks. Raises BadOutput for reconstructions that are
     not a picture of the target's size: not finite, constant where the target is not, or of another value range.
     """
+    recon, latents = _code(vae, targets, protocol, seed)
+    return recon, bits_of(latents, len(targets))
+
+
+def reconstruct_for_show(
+    vae: VideoVAE, targets: Videos, protocol: EvalProtocol, seed: int = 0
+) -> tuple[Videos, torch.Tensor | None]:
+    """Do as `reconstruct`, and return the first clip's latents on the CPU; None for a codec's bytes."""
+    recon, latents = _code(vae, targets, protocol, seed)
+    if not isinstance(latents, torch.Tensor):
+        return recon, None
+    return recon, latents[0].float().cpu() if latents.is_floating_point() else latents[0].cpu()
+
+
+@torch.inference_mode()
+def _code(vae: VideoVAE, targets: Videos, protocol: EvalProtocol, seed: int) -> tuple[Videos, Latents]:
     _, _, t, h, w = targets.shape
     padded = pad(targets, traits_of(vae))
     devices = [targets.device] if targets.device.type == "cuda" else []
@@ -64,7 +79,7 @@ def reconstruct(
     recon = recon[:, :, :t, :h, :w].to(targets.device, torch.float32)
     check_output(recon, targets)
     recon = recon.clamp(0, 1)
-    return quantize(recon) if protocol.round8 else recon, bits_of(latents, len(targets))
+    return quantize(recon) if protocol.round8 else recon, latents
 
 
 def check_output(recon: Videos, targets: Videos) -> None:
@@ -84,15 +99,6 @@ def bits_of(latents: Latents, clips: int) -> list[int | None]:
     if isinstance(latents, list):
         return [8 * len(code) for code in latents]
     return [None] * clips
-
-
-@torch.inference_mode()
-def latents_of(vae: VideoVAE, target: Videos) -> torch.Tensor | None:
-    """Return the latents of the first clip on the CPU, for a preview; None for a codec's bytes."""
-    code = vae.encode(pad(target, traits_of(vae)))
-    if not isinstance(code, torch.Tensor):
-        return None
-    return code[0].float().cpu() if code.is_floating_point() else code[0].cpu()
 
 
 Measured = dict[str, dict[str, np.ndarray]]

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -24,6 +24,7 @@ METRICS = ("psnr", "ssim")
 TABLE = re.compile(r"^(SHA256: dict\[str, str\] = )\{[^}]*\}", re.MULTILINE)
 MEANING = {
     "l1": "of the reconstruction",
+    "square": "mean square error of the reconstruction",
     "colour": "L1 of the pixels' deviation from grey",
     "kl": "divergence of the posterior from the standard normal, mean over latents",
     "lpips": "of the reconstruction, VGG16",
@@ -136,8 +137,8 @@ def beginning(recipe: Recipe) -> str:
 
 def losses(recipe: Recipe, rows: Sequence[Mapping[str, str]]) -> str:
     """Return the table of losses: what each is, its weight, its value at the end."""
-    given = {"l1": 1.0, "colour": recipe.colour, "kl": recipe.kl, "lpips": recipe.lpips, "adversary": recipe.adversary}
-    terms = {term: given.get(term, recipe.hold) for term in rows[0] if term in MEANING}
+    own = asdict(recipe)
+    terms = {term: own.get(term, recipe.hold) for term in rows[0] if term in MEANING}
     last = rows[-1]
     lines = [f"| {term} | {MEANING[term]} | {weight:g} | {float(last[term]):.3g} |" for term, weight in terms.items()]
     head = "| loss | what | weight | at the end, weighted |"

@@ -32,7 +32,7 @@ from tiny_nets import Critic, ImageVAE, Lpips, coloured, divergence, hinge, let_
 from tiny_recipes import RECIPES, Recipe
 from torch import Tensor, nn
 
-from cvbench import weights
+from cvbench import memory, weights
 from cvbench.errors import CvbenchError, MissingWeights, UsageError
 from cvbench.mappings import mapped
 from cvbench.models.cvvae import network as video_network
@@ -103,7 +103,9 @@ class Training:
         drawn = torch.randn(mean.shape, generator=noise).to(mean)
         z = mean + (logvar / 2).exp() * drawn
         made = self.net.decode(z)
-        found = {"l1": F.l1_loss(made, x), "kl": self.recipe.kl * divergence(mean, logvar)}
+        found = {"l1": self.recipe.l1 * F.l1_loss(made, x), "kl": self.recipe.kl * divergence(mean, logvar)}
+        if self.recipe.square:
+            found["square"] = self.recipe.square * F.mse_loss(made, x)
         if self.recipe.colour:
             found["colour"] = self.recipe.colour * F.l1_loss(coloured(made), coloured(x))
         if self.perceptual:
@@ -199,7 +201,7 @@ def train(training: Training, until: int, file: Path, tell: Callable[[str], None
                 torch.save(training.state(), out)
             recent = [row["l1"] for row in training.log[-200:]]
             pace = (time.monotonic() - begun) / (training.step - first)
-            l1 = sum(recent) / len(recent)
+            l1 = sum(recent) / len(recent) / training.recipe.l1
             tell(f"{training.name}: step {training.step} of {until}, L1 {l1:.4f}, {pace:.2f} s a step")
 
 
@@ -257,6 +259,7 @@ def trained(name: str, given: argparse.Namespace) -> None:
 
 def main() -> None:
     given = parsed()
+    memory.keep_buffers()
     if given.threads:
         torch.set_num_threads(given.threads)
     try:

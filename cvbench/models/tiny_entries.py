@@ -101,9 +101,7 @@ def video(name: str, about: str, compatible: str, form: str = "z4") -> ModelEntr
     )
 
 
-def held(
-    name: str, part: str, mapping: str = "random", form: str = "z4", compatible: str = "yes"
-) -> ModelEntry:
+def held(name: str, part: str, mapping: str = "random", form: str = "z4", compatible: str = "yes") -> ModelEntry:
     """Return the entry of a video VAE that a `part` of the image VAE held, on the frames that `mapping` chose."""
     space = f"latent space of {VARIANTS[form].image}"
     return video(name, f"held in the {space} by its {part}, {mapping} mapping", compatible, form)

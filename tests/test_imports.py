@@ -4,8 +4,10 @@ from pathlib import Path
 import cvbench
 
 ORDER = [
-    *("types", "errors", "tensors", "mappings", "protocols", "records", "store", "weights", "data", "models", "probes"),
+    *("types", "errors", "memory", "tensors", "mappings", "protocols", "records", "store", "weights", "data"),
     *(
+        "models",
+        "probes",
         "reconstruct",
         "contenders",
         "speed",

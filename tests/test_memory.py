@@ -14,8 +14,8 @@ import resource, sys, torch
 from cvbench import memory
 if sys.argv[1] == "keep":
     memory.keep_buffers()
-first = torch.zeros(12 << 20)  # 48 MiB
-del first
+for _ in range(20):  # the heap grows to what it needs
+    torch.zeros(12 << 20)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(20):
     torch.zeros(12 << 20)
@@ -38,7 +38,7 @@ def test_kept_buffers_touch_no_new_pages() -> None:
     for how in ("keep", "leave"):
         done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
         found[how] = int(done.stdout)
-    assert found["keep"] < found["leave"] / 3, found
+    assert found["keep"] < found["leave"] / 10, found
 
 
 def test_memory_given_back_is_no_longer_resident() -> None:

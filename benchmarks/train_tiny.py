@@ -8,8 +8,8 @@
 
 Writes weights (fp16) and the log of losses beside the package's other tiny models, unless --into names a folder.
 On a GPU pass --steps to train longer. The recipe is that of CV-VAE (arXiv 2405.20279): L1, LPIPS where the weights of
-its VGG16 are on this machine, KL, and the regularization of the latent space through a frozen image VAE; the two longest
-trainings add the squared error.
+its VGG16 are on this machine, KL, and the regularization of the latent space through a frozen image VAE; the two
+longest trainings add the squared error.
 """
 
 import argparse

@@ -1,17 +1,19 @@
 """Throughput, latency and peak memory of encoding and decoding: a pass of its own, on one clip."""
 
+import os
 import platform
 import time
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from torch.profiler import ProfilerActivity, kineto_available, profile
 
-from cvbench import memory
 from cvbench.reconstruct import pad, traits_of
-from cvbench.tensors import Videos, VideoVAE
+from cvbench.tensors import Latents, Videos, VideoVAE
 
 BUDGET = 0.5  # seconds of repeats on each side
 T = TypeVar("T")
@@ -21,18 +23,19 @@ T = TypeVar("T")
 def measure_speed(vae: VideoVAE, videos: Videos) -> dict[str, float | int | str | None]:
     """Time encode and decode of `videos` as they are coded (padded): medians of at least one run after a warm-up.
 
-    Returns frames per second and milliseconds a call for each side, peak memory in MiB above what was held
-    before (None where the system does not tell), the clip's shape and the machine. On a GPU that is what PyTorch
-    allocates; on a CPU what becomes resident, which in a process that has run other models is up to twice as much,
-    because buffers lie in the gaps that those left.
+    Returns frames per second and milliseconds a call for each side, peak memory in MiB, the clip's shape and the
+    machine. Peak memory is what PyTorch allocates above what was held before: a codec's own buffers are not in it,
+    nor is the scratch of a convolution library. None where PyTorch was built without its profiler.
     """
     padded = pad(videos, traits_of(vae))
     frames = padded.shape[0] * padded.shape[2]
-    with memory.measured():
-        before = _start_peak(padded.device)
+
+    def warm_up() -> Latents:
         latents = vae.encode(padded)
         vae.decode(latents, padded.shape[2])
-        peak = _read_peak(padded.device)
+        return latents
+
+    latents, peak = _peak(warm_up, padded.device)
     encode, runs = _time(lambda: vae.encode(padded), padded.device)
     decode, _ = _time(lambda: vae.decode(latents, padded.shape[2]), padded.device)
     return {
@@ -40,7 +43,7 @@ def measure_speed(vae: VideoVAE, videos: Videos) -> dict[str, float | int | str 
         "decode_fps": frames / decode,
         "encode_ms": 1000 * encode,
         "decode_ms": 1000 * decode,
-        "peak_mib": None if before is None or peak is None else (peak - before) / 2**20,
+        "peak_mib": None if peak is None else peak / 2**20,
         "shape": "x".join(map(str, padded.shape)),
         "runs": runs,
         "device": device_name(padded.device),
@@ -65,33 +68,21 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _start_peak(device: torch.device) -> int | None:
-    """Reset the peak counter; return the bytes held now."""
+def _peak(call: Callable[[], T], device: torch.device) -> tuple[T, int | None]:
+    """Return what a call returns, and the most bytes it holds at a time."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        return torch.cuda.memory_allocated(device)
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-        return _status("VmRSS")
-    except OSError:
-        return None
-
-
-def _read_peak(device: torch.device) -> int | None:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    try:
-        return _status("VmHWM")
-    except OSError:
-        return None
-
-
-def _status(key: str) -> int:
-    """Read a line of Linux's process status, in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{key}:"):
-            return 1024 * int(line.split()[1])
-    raise OSError(f"no {key}")
+        before = torch.cuda.memory_allocated(device)
+        result = call()
+        return result, torch.cuda.max_memory_allocated(device) - before
+    if not kineto_available():
+        return call(), None
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler writes to standard error itself
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        result = call()
+    events: list[Any] = profiled.profiler.kineto_results.events() if profiled.profiler else []
+    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    return result, max(accumulate((change for _, change in changes), initial=0))
 
 
 def device_name(device: torch.device) -> str:

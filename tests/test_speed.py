@@ -40,5 +40,7 @@ def test_throughput_is_frames_over_seconds() -> None:
 
 def test_measuring_prints_nothing() -> None:
     script = "import test_speed, torch; test_speed.measure_speed(test_speed.Hungry(), torch.rand(1, 3, 1, 16, 16))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parent
+    )
     assert (done.stdout, done.stderr) == ("", "")

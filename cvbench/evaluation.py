@@ -378,7 +378,7 @@ class Evaluation:
             self.protocol.dtype,
             self.protocol.tiling,
         ]
-        key = digest(["speed", contender.key, clip.sha256, machine])
+        key = digest(["speed", speed.VERSION, contender.key, clip.sha256, machine])
         known = self.store.facts(key) if contender.key else None
         if known:
             return dict(known)

@@ -238,6 +238,19 @@ def test_a_network_that_fails_on_a_clip_is_named_and_the_rest_goes_on(tmp_path: 
     assert found(records, f"{file}:Bad>{file}:Still", "images").scores["psnr"].n == 2
 
 
+def test_a_model_that_gives_no_picture_of_its_own_latents_has_no_score(tmp_path: Path, footage: Path) -> None:
+    """As in plain reconstruction; of another model's latents a flat picture is what the crossing costs."""
+    file = tmp_path / "flat.py"
+    file.write_text(
+        MODULE + "class Flat(Still):\n    def decode(self, z, frames):\n        return 0 * super().decode(z, frames)\n"
+    )
+    records = compat.run(request([f"{file}:Flat", f"{file}:Still"], footage))
+    flat = found(records, f"{file}:Flat", "images")
+    assert "constant" in (flat.error or "")
+    assert not flat.scores
+    assert found(records, f"{file}:Still>{file}:Flat", "images").scores["psnr"].n == 2
+
+
 def test_records_of_both_suites_stand_in_one_output(footage: Path) -> None:
     asked = request(["pool-8x8", "pool-4x8x8"], footage)
     text = markdown(lay_out([*compat.run(asked), *bench.run(asked)]))

@@ -20,7 +20,7 @@ from cvbench.evaluation import Clip, Progress, Request, environment, is_measured
 from cvbench.metrics import resolve as resolve_metrics
 from cvbench.prefetch import prefetch
 from cvbench.probing import Probes, pick_device
-from cvbench.reconstruct import describe, measure, pad, quantize, to_videos
+from cvbench.reconstruct import check_output, describe, measure, pad, quantize, to_videos
 from cvbench.records import DataFacts, Failure, ModelFacts, RunRecord, SampleRecord, digest
 from cvbench.store import RowStore, row_key, write_record
 from cvbench.tensors import Videos
@@ -292,7 +292,7 @@ class Studio:
         return self.codes[key]
 
     def decoded(self, cross: Cross) -> Videos:
-        """Return the target's view as the crossing reconstructs it, in [0, 1]. Raises BadOutput for NaN."""
+        """Return the target's view as the crossing reconstructs it, in [0, 1]. Raises BadOutput for no picture."""
         target = self.view(cross.target, cross.ratio)
         latents = self.encoded(cross.encoder, cross.source, cross.ratio)
         if cross.target == "first":
@@ -304,7 +304,10 @@ class Studio:
         _, _, t, h, w = target.shape
         if made.shape[2] < t or not torch.isfinite(made).all():
             raise BadOutput(f"{cross.name} gave {tuple(made.shape)} for {tuple(target.shape)}, or NaN or infinity")
-        made = made[:, :, :t, :h, :w].to(target.device, torch.float32).clamp(0, 1)
+        made = made[:, :, :t, :h, :w].to(target.device, torch.float32)
+        if cross.is_own:  # another model's latents may well come out flat or far off: that is what a crossing measures
+            check_output(made, target)
+        made = made.clamp(0, 1)
         return quantize(made) if self.protocol.round8 else made
 
     def sums(self, cross: Cross) -> np.ndarray:

@@ -21,8 +21,8 @@ from collections.abc import Callable
 import numpy as np
 from pytorch_fid.fid_score import calculate_frechet_distance
 
-from cvbench.distances import frechet, frechet_of_moments, kid, moments, polynomial_mmd
-from cvbench.statistics import bootstrap_mean, paired_permutation
+from cvbench.metrics.distances import frechet, frechet_of_moments, kid, moments, polynomial_mmd
+from cvbench.metrics.statistics import bootstrap_mean, paired_permutation
 
 Timed = tuple[float, float]
 

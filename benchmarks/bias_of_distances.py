@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvbench.distances import frechet, frechet_extrapolated, polynomial_mmd
+from cvbench.metrics.distances import frechet, frechet_extrapolated, polynomial_mmd
 
 WIDTH = 400
 SIZES = tuple(2**k for k in range(4, 13))

@@ -14,9 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from cvbench.core.records import RunRecord
+from cvbench.core.types import Traits
 from cvbench.models import MODELS
-from cvbench.records import RunRecord
-from cvbench.types import Traits
 
 
 def latent_shape(traits: Traits, frames: int, side: int) -> str:

@@ -12,12 +12,12 @@ from tiny_data import FIRST
 from tiny_recipes import RECIPES, Recipe
 
 from cvbench import tables
-from cvbench.contenders import Listed, Setting
-from cvbench.errors import UsageError
+from cvbench.core.errors import UsageError
+from cvbench.core.protocol import PROTOCOLS
+from cvbench.core.records import RunRecord, read_records
+from cvbench.engine.subject import Listed, Setting
 from cvbench.models import tiny_entries
 from cvbench.models.tiny_entries import FORM, IMAGE, TINY
-from cvbench.protocols import PROTOCOLS
-from cvbench.records import RunRecord, read_records
 from cvbench.store import write_text
 
 METRICS = ("psnr", "ssim")

@@ -33,15 +33,16 @@ from tiny_nets import Critic, ImageVAE, Lpips, coloured, divergence, hinge, let_
 from tiny_recipes import RECIPES, Recipe
 from torch import Tensor, nn
 
-from cvbench import memory, weights
-from cvbench.errors import CvbenchError, MissingWeights, UsageError
-from cvbench.mappings import mapped
+from cvbench import weights
+from cvbench.core.errors import CvbenchError, MissingWeights, UsageError
+from cvbench.core.records import digest
+from cvbench.engine import memory
 from cvbench.models.cvvae import network as video_network
-from cvbench.models.nets.cvvae import CVVAE, inflate
 from cvbench.models.tiny_entries import FOLDER
+from cvbench.nets.cvvae import CVVAE, inflate
 from cvbench.probes import PROBES
-from cvbench.records import digest
 from cvbench.store import atomic, write_text
+from cvbench.tasks.crossdecoding.mappings import mapped
 
 Losses = dict[str, Tensor]
 Row = dict[str, float]

@@ -6,11 +6,11 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> object:
     """Import `evaluate` and `score` when they are first asked for: importing cvbench loads no torch."""
     if name == "evaluate":
-        from cvbench.bench import evaluate
+        from cvbench.tasks.reconstruction import evaluate
 
         return evaluate
     if name == "score":
-        from cvbench.scoring import score
+        from cvbench.tasks.scoring import score
 
         return score
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

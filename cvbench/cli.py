@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cvbench import __version__
-from cvbench.errors import CvbenchError, UsageError
+from cvbench.core.errors import CvbenchError, UsageError
 
 if TYPE_CHECKING:
     from cvbench.compare import CheckResult
-    from cvbench.evaluation import Progress
-    from cvbench.records import RunRecord
-    from cvbench.suites import Suite
+    from cvbench.core.records import RunRecord
+    from cvbench.core.suites import Suite
+    from cvbench.engine.loop import Progress
 
 DONE, REGRESSION, USAGE, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -112,7 +112,9 @@ def run_program(arguments: Sequence[str]) -> int:
 @click.option("--strict", is_flag=True, help="Stop at the first sample or model that fails.")
 def run_command(**given: Any) -> int:
     """Parse the options of `run`, run, write and print."""
-    from cvbench import bench, compat, memory
+    from cvbench.engine import memory
+    from cvbench.tasks import crossdecoding as compat
+    from cvbench.tasks import reconstruction as bench
 
     memory.keep_buffers()
     request, suite, notes = build_request(given)
@@ -125,11 +127,11 @@ def run_command(**given: Any) -> int:
 
 def build_request(given: dict[str, Any]) -> tuple[Any, "Suite", list[str]]:
     """Turn options into a request; return it with the suite and what the user should be told."""
-    from cvbench.config import load_config, pairs
+    from cvbench.core.config import load_config, pairs
+    from cvbench.core.protocol import protocol
+    from cvbench.core.suites import load_suite
     from cvbench.data import DATASETS
-    from cvbench.evaluation import Request
-    from cvbench.protocols import protocol
-    from cvbench.suites import load_suite
+    from cvbench.engine.loop import Request
 
     suite = load_suite(given["suite"])
     config = load_config(Path.cwd(), DATASETS)
@@ -276,10 +278,10 @@ def score_command(**given: Any) -> int:
     is already measured is not measured again. Exit codes: 0 done, 2 wrong usage, 3 something could not be evaluated
     or found no partner (named in the table's footnotes), 130 interrupted.
     """
-    from cvbench.config import pairs
-    from cvbench.protocols import protocol
-    from cvbench.scoring import PROTOCOL, score
+    from cvbench.core.config import pairs
+    from cvbench.core.protocol import protocol
     from cvbench.store import write_record
+    from cvbench.tasks.scoring import PROTOCOL, score
 
     changes = [*given["changes"], *([] if given["seed"] is None else [f"seed={given['seed']}"])]
     frames = [] if given["protocol"] else [f"frames={PROTOCOL.frames}"]
@@ -347,7 +349,7 @@ def table_command(
     before them.
     """
     from cvbench import paper, tables
-    from cvbench.records import read_records
+    from cvbench.core.records import read_records
     from cvbench.tables.temporal import build_temporal
 
     name = published_table(what, extra=bool(runs or published))
@@ -399,7 +401,7 @@ def list_command(what: str) -> int:
       cvbench list models
       cvbench list protocols
     """
-    from cvbench import listing
+    from cvbench.commands import listing
 
     head, rows = listing.LISTS[what]()
     print_rows(head, rows)
@@ -431,7 +433,7 @@ def doctor_command() -> int:
     \b
       cvbench doctor
     """
-    from cvbench import doctor
+    from cvbench.commands import doctor
 
     findings = doctor.examine(Path.cwd())
     print_rows(("", "what", "finding"), [("ok" if f.ok else "MISSING", f.what, f.text) for f in findings])
@@ -455,7 +457,7 @@ def compare_command(first: Path, second: Path | None, models: Sequence[str], for
     on the same pixels. Exit codes: 0 done, 2 wrong usage, 3 something could not be paired (named under the table).
     """
     from cvbench.compare import compare_runs, text
-    from cvbench.records import read_records
+    from cvbench.core.records import read_records
 
     comparisons, alone = compare_runs(read_records([first]), read_records([second]) if second else None, models)
     show = text.comparison_markdown if form == "md" else text.comparison_json
@@ -491,7 +493,7 @@ def check_command(
     chance. Exit codes: 0 nothing regressed, 1 something did, 2 wrong usage, 3 something could not be checked.
     """
     from cvbench.compare import check, parse_tolerances, text
-    from cvbench.records import read_records
+    from cvbench.core.records import read_records
 
     result = check(read_records([run]), read_records([against]), parse_tolerances(tolerance), speed_reference)
     click.echo(text.check_markdown(result), nl=False)
@@ -543,7 +545,7 @@ def baseline_save_command(run: Path, folder: Path, speed: bool) -> int:
     What did not change is not written again. Exit code 3: a record without scores was refused (named).
     """
     from cvbench.compare import save_baseline
-    from cvbench.records import read_records
+    from cvbench.core.records import read_records
 
     saved = save_baseline(read_records([run]), folder, speed=speed)
     for what, names in zip(("written", "unchanged", "refused", "left from before"), saved, strict=True):
@@ -565,7 +567,7 @@ def weights_group() -> None:
 
 def weights_sources(names: Sequence[str]) -> dict[str, Any]:
     """Return where the weights of the named models and metrics come from; of all when none is named."""
-    from cvbench.errors import UnknownName
+    from cvbench.core.errors import UnknownName
     from cvbench.models import MODELS
     from cvbench.probes import FEATURES, PROBES
 
@@ -580,7 +582,7 @@ def weights_sources(names: Sequence[str]) -> dict[str, Any]:
 
 def given_weights() -> Any:
     """Return the paths that cvbench.toml names."""
-    from cvbench.config import load_config
+    from cvbench.core.config import load_config
     from cvbench.data import DATASETS
 
     return load_config(Path.cwd(), DATASETS).weights
@@ -654,8 +656,8 @@ def interpolate_command(source: Path, factor: int, model: str, out: Path, device
     The frames given come back unchanged. Files become lossless FFV1 in Matroska, folders of frames folders of PNG.
     What is already there is not made again. Exit code 3: some clip could not be read (named).
     """
-    from cvbench.config import pairs
-    from cvbench.interpolate import interpolate_path
+    from cvbench.core.config import pairs
+    from cvbench.tasks.interpolation import interpolate_path
 
     given = {**given_weights(), **pairs("--weights", weights)}
     with progress_bar() as progress:
@@ -684,7 +686,7 @@ def report_command(runs: Sequence[Path], out: Path | None, title: str, markdown:
       cvbench report reports/recon --markdown --out docs/scores
     """
     from cvbench import report
-    from cvbench.records import read_records
+    from cvbench.core.records import read_records
     from cvbench.store import write_text
 
     records = read_records(runs)

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_records import record
+from test_core_records import record
 
 from cvbench.cli import run_program, split
 from cvbench.store import write_record
@@ -165,7 +165,7 @@ def test_help_lists_and_tables_import_no_torch(arguments: list[str], tmp_path: P
 def test_an_interrupt_exits_130_and_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from cvbench import listing
+    from cvbench.commands import listing
 
     def interrupt() -> None:
         raise KeyboardInterrupt

@@ -16,12 +16,12 @@ import pytest
 from cvbench import paper, tables
 from cvbench.cli import run_program
 from cvbench.compare import compare_runs
-from cvbench.errors import UsageError
+from cvbench.core.errors import UsageError
+from cvbench.core.protocol import PROTOCOLS
+from cvbench.core.records import DataFacts, ModelFacts, RunRecord, SampleRecord, Score
+from cvbench.core.suites import folder
 from cvbench.paper import stored as stored_module
-from cvbench.protocols import PROTOCOLS
-from cvbench.records import DataFacts, ModelFacts, RunRecord, SampleRecord, Score
 from cvbench.store import write_record
-from cvbench.suites import folder
 
 PUBLISHED = tomllib.loads((Path(__file__).parent / "golden/published.toml").read_text(), parse_float=str)
 SETS = ("sample-images", "sample-clips")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cvbench.compare.runs import title
-from cvbench.records import RunRecord, read_records
+from cvbench.core.records import RunRecord, read_records
 from cvbench.store import write_record
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from cvbench.compare.paired import MetricDifference
-from cvbench.records import RunRecord
+from cvbench.core.records import RunRecord
 
 Verdict = Literal["regression", "incomplete", "unproven", "moved", "improved", "same"]
 """regression: worse beyond the tolerance, and real. incomplete: could not be checked. unproven: worse beyond the

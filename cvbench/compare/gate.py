@@ -9,10 +9,10 @@ from cvbench.compare.finding import CheckResult, Finding, Moved, Verdict, findin
 from cvbench.compare.paired import RESAMPLES, Comparison, MetricDifference, Unpaired, compare, told
 from cvbench.compare.runs import match, title
 from cvbench.compare.speed import speed_findings
-from cvbench.errors import UnknownName, UsageError
+from cvbench.core.errors import UnknownName, UsageError
+from cvbench.core.records import RunRecord
 from cvbench.metrics import METRICS
-from cvbench.records import RunRecord
-from cvbench.statistics import EXACT, holm, paired_permutation
+from cvbench.metrics.statistics import EXACT, holm, paired_permutation
 
 ALPHA = 0.01  # two-sided and over all tests of a check: noise of any size raises a false alarm once in 200 checks
 TOLERANCES = {

@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64
 
-from cvbench.errors import UsageError
+from cvbench.core.errors import UsageError
+from cvbench.core.records import RunRecord, SampleRecord, Score
 from cvbench.metrics import METRICS, clip_psnr
-from cvbench.records import RunRecord, SampleRecord, Score
-from cvbench.statistics import Difference, detectable_difference, paired_difference, paired_permutation
+from cvbench.metrics.statistics import Difference, detectable_difference, paired_difference, paired_permutation
 from cvbench.tables import differences
 
 Kind = Literal["missing", "extra", "changed", "unlike"]

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from cvbench.compare.paired import Comparison, compare
-from cvbench.errors import UnknownName, UsageError
-from cvbench.records import RunRecord
-from cvbench.statistics import holm
+from cvbench.core.errors import UnknownName, UsageError
+from cvbench.core.records import RunRecord
+from cvbench.metrics.statistics import holm
 
 Key = tuple[str, str, str]
 

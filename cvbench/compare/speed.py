@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from cvbench.compare.finding import Finding, Verdict, finding_of
-from cvbench.records import RunRecord
+from cvbench.core.records import RunRecord
 
 Pair = tuple[RunRecord, RunRecord]
 STANDARD = ("floor", "codec", "network", "reference")  # which role is timed against; the identity takes no time

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from cvbench.core.errors import UnknownName, UsageError
 from cvbench.data.dataset import Dataset, DatasetEntry, Item
 from cvbench.data.files import Reader
 from cvbench.data.folder import open_path
 from cvbench.data.named import DATASETS
-from cvbench.errors import UnknownName, UsageError
 
 __all__ = ["DATASETS", "Dataset", "DatasetEntry", "Item", "open_dataset"]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from cvbench.core.errors import Unavailable
+from cvbench.core.types import Pixels, Sample
 from cvbench.data.files import refuse
 from cvbench.data.video import opened
-from cvbench.errors import Unavailable
-from cvbench.types import Pixels, Sample
 
 ADVICE = "; read it with reader=pyav"
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from cvbench.core.types import Sample, Sampling
 from cvbench.data.files import Reader
-from cvbench.types import Sample, Sampling
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NoReturn, TypeAlias
 
-from cvbench.errors import CvbenchError, UnreadableSample
-from cvbench.types import Sampling
+from cvbench.core.errors import CvbenchError, UnreadableSample
+from cvbench.core.types import Sampling
 
 Reader: TypeAlias = Literal["pyav", "decord"]
 LEAST_SIDE = 16

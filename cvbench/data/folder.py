@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from cvbench.core.errors import UsageError
 from cvbench.data.dataset import Dataset, Item, file_item, numbered_item
 from cvbench.data.files import Reader
-from cvbench.errors import UsageError
 
 # fmt: off
 IMAGES = frozenset((

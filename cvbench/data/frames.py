@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
+from cvbench.core.types import Sample, Sampling
 from cvbench.data.files import LEAST_SIDE, Reader, frame_indices, refuse, refusing
 from cvbench.data.images import is_animated, open_image, read_animation, read_image, read_still
 from cvbench.data.resize import prepare
 from cvbench.data.video import read_video
-from cvbench.types import Sample, Sampling
 
 __all__ = [
     "LEAST_SIDE",

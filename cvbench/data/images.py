@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import UInt8, UInt16
 from PIL import Image, UnidentifiedImageError
 
+from cvbench.core.types import Sample, Sampling
 from cvbench.data.files import check_size, frame_indices, refuse, refusing
-from cvbench.types import Sample, Sampling
 
 Picture = UInt8[np.ndarray, "h w 3"]
 

@@ -9,11 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from cvbench.core.errors import UsageError
+from cvbench.core.types import Sample, Sampling
 from cvbench.data.dataset import Dataset, DatasetEntry, Item, file_item, numbered_item
 from cvbench.data.files import Reader, frame_indices
 from cvbench.data.folder import IMAGES, VIDEOS, hidden, in_order, walk
-from cvbench.errors import UsageError
-from cvbench.types import Sample, Sampling
 
 COCO_IMAGES = 5000
 WEBVID_CLIPS = 1024

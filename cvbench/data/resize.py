@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 from PIL import Image
 
+from cvbench.core.errors import UnsuitableInput, UsageError
+from cvbench.core.types import Pixels
 from cvbench.data.images import Picture
-from cvbench.errors import UnsuitableInput, UsageError
-from cvbench.types import Pixels
 
 Resized = UInt8[np.ndarray, "new_h new_w 3"]
 Filter: TypeAlias = Literal["bicubic", "bilinear", "lanczos"]

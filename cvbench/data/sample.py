@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Int32, Int64, UInt8, UInt64
 
-from cvbench.errors import UnsuitableInput
-from cvbench.types import Pixels
+from cvbench.core.errors import UnsuitableInput
+from cvbench.core.types import Pixels
 
 Packed = UInt64[np.ndarray, "..."]
 """Red, green, blue and alpha in four lanes of 16 bits, 8 used, premultiplied: one product scales all four."""

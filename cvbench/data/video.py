@@ -25,9 +25,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from cvbench.core.types import Sample, Sampling
 from cvbench.data.files import Reader, check_size, frame_indices, refuse, refusing, span
 from cvbench.data.images import Picture, over_white, to_array
-from cvbench.types import Sample, Sampling
 
 PLAIN = 0x2
 EXACT = 0x2 | 0x2000 | 0x40000

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cvbench.errors import UnknownName, UsageError
+from cvbench.core.errors import UnknownName, UsageError
 from cvbench.models.beyond_entries import BEYOND
 from cvbench.models.builtin import BUILTIN
 from cvbench.models.entry import ModelEntry, Option
@@ -17,7 +17,7 @@ from cvbench.models.tiny_entries import TINY
 from cvbench.models.zoo import ZOO
 
 if TYPE_CHECKING:
-    from cvbench.tensors import VideoVAE
+    from cvbench.nets.tensors import VideoVAE
 
 MODELS: dict[str, ModelEntry] = {**BUILTIN, **TINY, **PAPER, **ZOO, **BEYOND, **INTERPOLATION}
 TIMES = re.compile(r"\d+x")

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from cvbench.errors import UnsuitableInput
-from cvbench.types import FrameRule
+from cvbench.core.errors import UnsuitableInput
+from cvbench.core.types import FrameRule
 
 Network = Any
 """Of one of the classes of AUTOENCODERS."""

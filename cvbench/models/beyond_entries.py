@@ -1,7 +1,7 @@
 """Entries of autoencoders that people use and diffusers does not carry."""
 
+from cvbench.core.types import FrameRule, Traits
 from cvbench.models.entry import ModelEntry
-from cvbench.types import FrameRule, Traits
 from cvbench.weights import Source
 
 TAEHV_COMMIT = "093b918971d59001a0bad6dfd6e0409b5e1752cf"

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from cvbench import weights
-from cvbench.errors import BadWeights
+from cvbench.core.errors import BadWeights
 from cvbench.models.autoencoders import Config, Network
 from cvbench.models.entry import Loading
 

@@ -1,7 +1,7 @@
 """Entries that need no weights: the identity, pooling floors, codecs."""
 
+from cvbench.core.types import FrameRule, Traits
 from cvbench.models.entry import ModelEntry
-from cvbench.types import FrameRule, Traits
 
 _FLOORS = "cvbench.models.floors"
 _CODECS = "cvbench.models.codecs"

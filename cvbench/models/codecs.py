@@ -24,10 +24,10 @@ from jaxtyping import UInt8
 from PIL import Image, features
 from torch import Tensor
 
-from cvbench.errors import BadOutput, Unavailable, UnsuitableInput, UsageError
+from cvbench.core.errors import BadOutput, Unavailable, UnsuitableInput, UsageError
+from cvbench.core.types import Traits
 from cvbench.models.floors import check_size
-from cvbench.tensors import Latents, Videos
-from cvbench.types import Traits
+from cvbench.nets.tensors import Latents, Videos
 
 Frames = UInt8[np.ndarray, "t h w 3"]
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from cvbench import weights
+from cvbench.core.types import FrameRule, Traits
 from cvbench.models.entry import Loading
-from cvbench.models.nets import cvvae as nets
-from cvbench.tensors import Videos
-from cvbench.types import FrameRule, Traits
+from cvbench.nets import cvvae as nets
+from cvbench.nets.tensors import Videos
 
 FORMS = {"z4": nets.Z4, "3d": nets.FULL_3D, "sd3": nets.SD3}
 KEEP = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")

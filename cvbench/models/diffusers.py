@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from cvbench import weights
-from cvbench.errors import BadOutput, Unavailable, UnsuitableInput
+from cvbench.core.errors import BadOutput, Unavailable, UnsuitableInput
+from cvbench.core.types import Traits
 from cvbench.models.autoencoders import AUTOENCODERS, Call, Config, Network
 from cvbench.models.building import build, cast, on_meta, settings_of
 from cvbench.models.entry import Loading
 from cvbench.models.floors import check_size
-from cvbench.tensors import Latents, Videos
-from cvbench.types import Traits
+from cvbench.nets.tensors import Latents, Videos
 
 AT_ONCE = 8
 """Frames that networks for images are given at a time."""

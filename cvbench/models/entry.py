@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cvbench.types import Traits
+from cvbench.core.types import Traits
 from cvbench.weights import Source
 
 if TYPE_CHECKING:

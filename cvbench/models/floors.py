@@ -4,9 +4,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cvbench.errors import BadOutput, UnsuitableInput
-from cvbench.tensors import Latents, Videos
-from cvbench.types import FrameRule, Traits
+from cvbench.core.errors import BadOutput, UnsuitableInput
+from cvbench.core.types import FrameRule, Traits
+from cvbench.nets.tensors import Latents, Videos
 
 
 class Identity:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from cvbench.errors import BadWeights, MissingWeights, UsageError
+from cvbench.core.errors import BadWeights, MissingWeights, UsageError
 from cvbench.models.autoencoders import AUTOENCODERS
 from cvbench.models.building import INDEX, config_in, full_config, on_meta, shards_of
 from cvbench.models.diffusers import halves, measure

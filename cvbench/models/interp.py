@@ -9,12 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cvbench import weights
-from cvbench.errors import BadOutput
+from cvbench.core.errors import BadOutput
 from cvbench.models.entry import Loading
 from cvbench.models.floors import check_size
 from cvbench.models.interp_entries import FACTOR, traits_at
-from cvbench.models.nets import rife
-from cvbench.tensors import Latents, Videos
+from cvbench.nets import rife
+from cvbench.nets.tensors import Latents, Videos
 
 Frames = Float[Tensor, "b 3 h w"]
 Between = Float[Tensor, "b 3 steps h w"]

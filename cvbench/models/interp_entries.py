@@ -8,9 +8,9 @@ full size, at factor 4 that is 16 · 3 / 4 = 12 nominal bits a pixel (6 as the 8
 
 from dataclasses import replace
 
-from cvbench.errors import UnknownName, UsageError
+from cvbench.core.errors import UnknownName, UsageError
+from cvbench.core.types import FrameRule, Traits
 from cvbench.models.entry import ModelEntry
-from cvbench.types import FrameRule, Traits
 from cvbench.weights import Source
 
 FACTOR = 4

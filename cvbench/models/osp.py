@@ -12,11 +12,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cvbench import weights
-from cvbench.errors import BadWeights
+from cvbench.core.errors import BadWeights
+from cvbench.core.types import FrameRule, Traits
 from cvbench.models.entry import Loading
-from cvbench.models.nets import osp as nets
-from cvbench.tensors import Videos
-from cvbench.types import FrameRule, Traits
+from cvbench.nets import osp as nets
+from cvbench.nets.tensors import Videos
 
 Coded = Float[Tensor, "b z k y x"]
 

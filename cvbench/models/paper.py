@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+from cvbench.core.types import FrameRule, Traits
 from cvbench.models.entry import ModelEntry
 from cvbench.models.zoo import LDM, LDM16
-from cvbench.types import FrameRule, Traits
 from cvbench.weights import Source
 
 CAUSAL = Traits(4, 8, 4, FrameRule(1, 4))

@@ -9,11 +9,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from cvbench import weights
-from cvbench.errors import BadWeights
+from cvbench.core.errors import BadWeights
+from cvbench.core.types import FrameRule, Traits
 from cvbench.models.entry import Loading
-from cvbench.models.nets import tats as nets
-from cvbench.tensors import Videos
-from cvbench.types import FrameRule, Traits
+from cvbench.nets import tats as nets
+from cvbench.nets.tensors import Videos
 
 Codes = Int[Tensor, "b k y x"]
 

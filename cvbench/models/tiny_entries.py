@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cvbench.core.types import FrameRule, Traits
 from cvbench.models.entry import ModelEntry
-from cvbench.types import FrameRule, Traits
 from cvbench.weights import Source
 
 FOLDER = Path(__file__).with_name("tiny")

@@ -13,11 +13,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cvbench import weights
-from cvbench.errors import BadWeights, UsageError
+from cvbench.core.errors import BadWeights, UsageError
+from cvbench.core.types import Traits
 from cvbench.models.entry import Loading
-from cvbench.models.nets import vqgan as nets
-from cvbench.tensors import Video, Videos
-from cvbench.types import Traits
+from cvbench.nets import vqgan as nets
+from cvbench.nets.tensors import Video, Videos
 
 Codes = Int[Tensor, "b t y x"]
 Image = Float[Tensor, "3 h w"]

@@ -7,8 +7,8 @@ there are neither weights nor network; a config.json next to the weights goes ov
 from collections.abc import Mapping
 from typing import Any
 
+from cvbench.core.types import FrameRule, Traits
 from cvbench.models.entry import ModelEntry, Option
-from cvbench.types import FrameRule, Traits
 from cvbench.weights import Source
 
 Config = Mapping[str, Any]

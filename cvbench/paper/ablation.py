@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from cvbench.core.records import RunRecord, Score
+from cvbench.metrics.statistics import EXACT, Difference, holm, paired_difference, paired_permutation
 from cvbench.paper.read import Block, PaperColumn, PaperRow, Question
-from cvbench.records import RunRecord, Score
-from cvbench.statistics import EXACT, Difference, holm, paired_difference, paired_permutation
 from cvbench.tables import NOTHING, Cell, Column, Footnotes, Table, differences
 from cvbench.tables.cells import ABSENT, FAILED, NOT_RUN
 from cvbench.tables.ranking import Standing

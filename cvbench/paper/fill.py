@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cvbench.core.protocol import PROTOCOLS
+from cvbench.core.records import RunRecord
 from cvbench.paper.ablation import Ablation
 from cvbench.paper.finding import finding
 from cvbench.paper.read import FACTS, Block, PaperColumn, PaperRow, PaperTable
 from cvbench.paper.stored import filled_up, how_to_run
-from cvbench.protocols import PROTOCOLS
-from cvbench.records import RunRecord
 from cvbench.tables import Cell, Column, Footnotes, Scores, SignatureMismatch, Table
 from cvbench.tables.build import Contestant, lineup
 from cvbench.tables.cells import NOT_RUN, Style, compatibility, data_notes, parameters, untrained

@@ -7,10 +7,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from cvbench.errors import UnknownName, UsageError
+from cvbench.core.errors import UnknownName, UsageError
+from cvbench.core.records import RunRecord
+from cvbench.core.suites import folder
 from cvbench.metrics import METRICS, Metric
-from cvbench.records import RunRecord
-from cvbench.suites import folder
 from cvbench.tables.cells import SIGNS
 
 FACTS = {

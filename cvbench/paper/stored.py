@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from cvbench.core.records import RunRecord
+from cvbench.core.suites import load_suite
 from cvbench.paper.read import Block
-from cvbench.records import RunRecord
-from cvbench.suites import load_suite
 from cvbench.tables import differences
 
 PLACE = "reports/ablations"

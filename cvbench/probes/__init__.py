@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkabl
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from cvbench.errors import BadWeights, MissingWeights, Unavailable, UnknownName
+from cvbench.core.errors import BadWeights, MissingWeights, Unavailable, UnknownName
 from cvbench.weights import Source, fetch, file_digest, locate, path_digest
 
 if TYPE_CHECKING:
     import torch
 
-    from cvbench.tensors import Video
+    from cvbench.nets.tensors import Video
 
 Rows = Float64[np.ndarray, " t"]
 """What a pair probe found: one value a frame."""

@@ -18,12 +18,12 @@ from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from cvbench.errors import BadWeights, Unavailable, UnsuitableInput
-from cvbench.models.nets import i3d
-from cvbench.models.nets.dreamsim import SIDE, DreamSim, read_state
-from cvbench.models.nets.inception import FidInception, prepare
+from cvbench.core.errors import BadWeights, Unavailable, UnsuitableInput
+from cvbench.nets import i3d
+from cvbench.nets.dreamsim import SIDE, DreamSim, read_state
+from cvbench.nets.inception import FidInception, prepare
+from cvbench.nets.tensors import Video
 from cvbench.probes import CLIP_PROGRAM, I3D_PROGRAM, I3D_STATE, FeatureLoading, FeatureRows
-from cvbench.tensors import Video
 from cvbench.weights import file_digest, fit, git_blob, read_tensors, weights_file
 
 FRAMES_AT_ONCE = {"cpu": 1}
@@ -98,7 +98,7 @@ class Inception:
 class I3d:
     """I3D's 400 Kinetics logits of a clip, before softmax, averaged over time (FVD; Unterthiner et al. 2018).
 
-    `preprocessing` is a key of `cvbench.models.nets.i3d.PREPROCESSING`; pixels are rounded to 8 bits before it.
+    `preprocessing` is a key of `cvbench.nets.i3d.PREPROCESSING`; pixels are rounded to 8 bits before it.
     """
 
     def __init__(self, net: nn.Module, preprocessing: str, version: str, device: torch.device) -> None:

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from cvbench.errors import Unavailable, UnsuitableInput
+from cvbench.core.errors import Unavailable, UnsuitableInput
+from cvbench.nets.tensors import Video
 from cvbench.probes import PROBES, Rows
 from cvbench.probes.pixel import check_shape
-from cvbench.tensors import Video
 from cvbench.weights import fit, read_tensors
 
 Net = Literal["vgg", "alex"]

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from cvbench.errors import BadOutput, UnsuitableInput
+from cvbench.core.errors import BadOutput, UnsuitableInput
+from cvbench.nets.tensors import Video
 from cvbench.probes import PROBES, Rows
-from cvbench.tensors import Video
 
 CEILING = 100.0
 """PSNR of equal frames, in dB: JSON has no infinity."""

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from cvbench.errors import UnsuitableInput
+from cvbench.core.errors import UnsuitableInput
+from cvbench.nets.tensors import Video
 from cvbench.probes.pixel import check_shape
-from cvbench.tensors import Video
 
 
 class Flicker:

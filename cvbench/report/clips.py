@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from cvbench.core.records import RunRecord
+from cvbench.engine.pictures import Gallery, Stored, quality_metric, sample_scores, worst_first
 from cvbench.metrics import METRICS
-from cvbench.pictures import Gallery, Stored, quality_metric, sample_scores, worst_first
-from cvbench.records import RunRecord
 from cvbench.report.content import Group
 
 EMBEDDED = 21_000_000

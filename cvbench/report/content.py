@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float64
 
+from cvbench.core.records import RunRecord
 from cvbench.metrics import METRICS, Metric
-from cvbench.records import RunRecord
 
 Better = Literal["higher", "lower"]
 POINTS = 120

@@ -8,10 +8,10 @@ import numpy as np
 from PIL import Image
 
 from cvbench import tables
-from cvbench.errors import UsageError
+from cvbench.core.errors import UsageError
+from cvbench.core.records import RunRecord
+from cvbench.engine.pictures import Gallery, Picture, Stored, evenly, read
 from cvbench.metrics import METRICS
-from cvbench.pictures import Gallery, Picture, Stored, evenly, read
-from cvbench.records import RunRecord
 from cvbench.report import charts, clips, content, frames
 from cvbench.report.scatter import scatter
 from cvbench.store import atomic, file_name, write_text

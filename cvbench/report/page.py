@@ -13,10 +13,10 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from cvbench import __version__, tables
-from cvbench.errors import UsageError
+from cvbench.core.errors import UsageError
+from cvbench.core.records import RunRecord
+from cvbench.engine.pictures import read
 from cvbench.metrics import METRICS
-from cvbench.pictures import read
-from cvbench.records import RunRecord
 from cvbench.report import charts, clips, content, frames
 from cvbench.report.scatter import scatter
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cvbench.errors import UsageError
+from cvbench.core.errors import UsageError
+from cvbench.core.records import ModelFacts, RunRecord
 from cvbench.metrics import METRICS
-from cvbench.records import ModelFacts, RunRecord
 from cvbench.tables.cells import (
     Footnotes,
     Scores,

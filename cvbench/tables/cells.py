@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from cvbench.errors import UsageError
+from cvbench.core.errors import UsageError
+from cvbench.core.records import Failure, ModelFacts, RunRecord, Score
 from cvbench.metrics import Metric
-from cvbench.records import Failure, ModelFacts, RunRecord, Score
 from cvbench.tables.ranking import Standing, ranks
 from cvbench.tables.table import NOTHING, Cell
 

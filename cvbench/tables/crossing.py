@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from cvbench.errors import UsageError
+from cvbench.core.errors import UsageError
+from cvbench.core.records import RunRecord
 from cvbench.metrics import METRICS, Metric
-from cvbench.records import RunRecord
-from cvbench.statistics import Difference, paired_difference
+from cvbench.metrics.statistics import Difference, paired_difference
 from cvbench.tables.build import build
 from cvbench.tables.cells import SIGNS, Footnotes, Scores, Style, data_names, untrained
 from cvbench.tables.ranking import Standing

@@ -10,8 +10,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from cvbench.core.records import RunRecord
 from cvbench.metrics import METRICS
-from cvbench.records import RunRecord
 from cvbench.tables.table import Cell, Column, Table
 
 BOLD = re.compile(r"\*\*(\w[\w -]*)\*\*")

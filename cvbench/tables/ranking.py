@@ -7,8 +7,8 @@ from functools import cached_property
 
 import numpy as np
 
+from cvbench.core.records import RunRecord, Score
 from cvbench.metrics import Metric, clip_psnr
-from cvbench.records import RunRecord, Score
 from cvbench.tables.table import Cell
 
 FEWEST = 8  # clips below which paired differences say nothing

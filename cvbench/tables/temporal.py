@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
-from cvbench.errors import UsageError
+from cvbench.core.errors import UsageError
+from cvbench.core.records import ModelFacts, RunRecord
 from cvbench.metrics import METRICS
-from cvbench.records import ModelFacts, RunRecord
 from cvbench.tables.build import lineup
 from cvbench.tables.cells import Footnotes, Scores, Style, data_names, untrained
 from cvbench.tables.table import NOTHING, Cell, Column, Table, signed

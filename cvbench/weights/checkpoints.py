@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cvbench.errors import BadWeights
+from cvbench.core.errors import BadWeights
 
 if TYPE_CHECKING:
     import torch

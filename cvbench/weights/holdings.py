@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cvbench.errors import CvbenchError
+from cvbench.core.errors import CvbenchError
 from cvbench.weights.checkpoints import check_whole, files_of_weights, weights_file
 from cvbench.weights.sources import Given, Source, file_digest, git_blob, locate
 

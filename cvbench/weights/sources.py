@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from cvbench.errors import BadWeights, CvbenchError, MissingWeights
-from cvbench.records import digest
+from cvbench.core.errors import BadWeights, CvbenchError, MissingWeights
+from cvbench.core.records import digest
 from cvbench.store import RowStore, atomic, cache_root
 from cvbench.weights.checkpoints import FORMATS, brief, files_of_weights
 

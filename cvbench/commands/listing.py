@@ -1,0 +1,78 @@
+"""What `cvbench list` shows; no torch."""
+
+from collections.abc import Callable
+
+from cvbench.core.protocol import PROTOCOLS
+from cvbench.core.suites import load_suite, suite_names
+from cvbench.data import DATASETS
+from cvbench.metrics import ALIASES, METRICS
+from cvbench.models import MODELS
+from cvbench.models.entry import ModelEntry
+
+Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]
+
+
+def list_models() -> Rows:
+    """Return what each model is, what it costs, where its weights come from and under which licence."""
+    head = ("model", "what", "params", "t×s×s", "channels", "frames", "bits/px", "options", "licence", "weights")
+    return head, [(name, *_model(entry)) for name, entry in MODELS.items()]
+
+
+def _model(entry: ModelEntry) -> tuple[str, ...]:
+    traits, bpp = entry.traits, entry.traits.bits_per_pixel
+    params = (
+        f"{entry.params[0] / 1e6:.1f}M + {entry.params[1] / 1e6:.1f}M" if entry.params and sum(entry.params) else "–"
+    )
+    source = (
+        (entry.source.repo or entry.source.origin) + (" (gated)" if entry.source.gated else "")
+        if entry.source
+        else "built in"
+    )
+    return (
+        entry.about,
+        params,
+        f"{traits.temporal}×{traits.spatial}×{traits.spatial}" if entry.role != "codec" else "codec",
+        str(traits.channels or "–"),
+        str(traits.frame_rule),
+        f"{bpp:.3g}" if bpp else ("counted" if entry.role == "codec" else "–"),
+        ", ".join(f"{k}={v}" for k, v in entry.options.items()) or "–",
+        entry.licence or "–",
+        source,
+    )
+
+
+def list_data() -> Rows:
+    """Return the data sets and how their folders are laid out."""
+    return ("data", "what", "folder"), [(name, entry.about, entry.layout) for name, entry in DATASETS.items()]
+
+
+def list_metrics() -> Rows:
+    """Return the metrics, which way is better, and their units."""
+    rows: list[tuple[str, ...]] = [(name, m.about, m.arrow, m.unit or "–") for name, m in METRICS.items()]
+    return ("metric", "what", "better", "unit"), rows + [(name, about, "", "") for name, about in ALIASES.items()]
+
+
+def list_suites() -> Rows:
+    """Return the suites."""
+    suites = [load_suite(name) for name in suite_names()]
+    return ("suite", "what", "data", "metrics", "protocol"), [
+        (s.name, s.about, ", ".join(s.data), ", ".join(s.metrics), s.protocol) for s in suites
+    ]
+
+
+def list_protocols() -> Rows:
+    """Return the protocols with every field."""
+    rows: list[tuple[str, ...]] = []
+    for name, p in PROTOCOLS.items():
+        fields = {k: v for k, v in p.as_dict().items() if k not in ("name", "version")}
+        rows.append((name, str(p.version), " ".join(f"{k}={str(v).lower()}" for k, v in fields.items())))
+    return ("protocol", "version", "fields (change any with --set FIELD=VALUE)"), rows
+
+
+LISTS: dict[str, Callable[[], Rows]] = {
+    "models": list_models,
+    "data": list_data,
+    "metrics": list_metrics,
+    "suites": list_suites,
+    "protocols": list_protocols,
+}

@@ -1,0 +1,1 @@
+"""What everything else stands on: types, errors, protocol, records, configuration, suites. No torch."""

@@ -1,0 +1,94 @@
+"""The types that need no torch: what a file becomes, and what a model says of itself."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8
+
+Pixels = UInt8[np.ndarray, "3 t h w"]
+"""RGB, 8 bits a channel, channel first; an image has t = 1."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames of a file are wanted: `frames` of them, `stride` apart, the first at `start`.
+
+    `short` says what happens to a clip with fewer than start + 1 + (frames - 1) * stride frames:
+    "shrink" takes the largest stride that fits ((available - start) // frames, at least 1, as CV-VAE's
+    training code does) and, below that, all frames there are; "error" refuses the clip.
+    """
+
+    frames: int = 33
+    stride: int = 3
+    start: int = 0
+    short: Literal["shrink", "error"] = "shrink"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One image or clip as it was read, never resized.
+
+    `facts` is what the reader decided and the record keeps: stride used, timestamps, rotation applied,
+    alpha composited, bit depth reduced, ...; only strict-JSON values.
+    """
+
+    id: str
+    pixels: Pixels
+    fps: float | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def is_image(self) -> bool:
+        """True when there is no time axis to speak of."""
+        return bool(self.pixels.shape[1] == 1)
+
+
+@dataclass(frozen=True)
+class FrameRule:
+    """The clip lengths a network codes without loss of frames: base + k * step, from `least` upwards."""
+
+    base: int = 0
+    step: int = 1
+    least: int = 1
+
+    def fit(self, frames: int) -> int:
+        """Return the smallest admissible length that is not below `frames`."""
+        wanted = max(frames, self.least)
+        return self.base + -(-(wanted - self.base) // self.step) * self.step
+
+    def __str__(self) -> str:
+        if self.step == 1:
+            return "any" if self.least == 1 else f"≥ {self.least}"
+        return f"{self.base} + {self.step}k" if self.base else f"{self.step}k"
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What the harness must know of a model to feed it, and a table to describe it.
+
+    `temporal` and `spatial` are compression factors; `multiple` is what height and width must divide by
+    (default: `spatial`); `least_side` the smallest height and width the network codes correctly;
+    `codebook` the number of codes of a discrete model; `window` the number of new frames in each window of time the
+    model codes by itself, after the first frame (0: a clip is coded whole). A codec has `channels` 0: its bits are
+    counted.
+    """
+
+    temporal: int = 1
+    spatial: int = 1
+    channels: int = 0
+    frame_rule: FrameRule = FrameRule()
+    multiple: int = 0
+    least_side: int = 1
+    codebook: int | None = None
+    window: int = 0
+
+    @property
+    def bits_per_pixel(self) -> float | None:
+        """Nominal bits of latent per pixel: 16 per continuous channel, log2(codebook) per token; None for codecs."""
+        cells = self.temporal * self.spatial**2
+        if self.codebook:
+            return math.log2(self.codebook) / cells
+        return 16 * self.channels / cells if self.channels else None

@@ -1,0 +1,1 @@
+"""How models are run: subjects, coding, probes at work, the loop, speed."""

@@ -1,0 +1,76 @@
+"""What each generated sample is held against, as embeddings: its prompt, or the picture it was made from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from cvbench.core.errors import Unavailable
+from cvbench.core.records import Failure, digest
+from cvbench.data import Item
+from cvbench.engine.loop import Progress
+from cvbench.tasks.scoring.pairs import Partners
+from cvbench.tasks.scoring.rows import Row, Samples, text_rows
+from cvbench.tasks.scoring.sets import Compared
+
+T = TypeVar("T")
+
+
+@dataclass
+class Held:
+    """By a sample's place in its set, its partner's embedding (1, d) or why there is none, and its content's digest.
+
+    `unpaired` are samples without a partner, `failures` partners that could not be read.
+    """
+
+    rows: dict[int, Row] = field(default_factory=dict)
+    contents: dict[int, str] = field(default_factory=dict)
+    unpaired: list[tuple[int, Failure]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+
+    def pair(self, samples: Samples, partners: Partners[T]) -> dict[int, T]:
+        """Return each sample's partner; a sample that has none is remembered with the reason."""
+        found: dict[int, T] = {}
+        for clip in samples.clips:
+            try:
+                found[clip.index] = partners.find(clip.item.id)
+            except Unavailable as error:
+                self.rows[clip.index] = str(error)
+                self.unpaired.append((clip.index, Failure(clip.item.id, str(error))))
+        return found
+
+
+def held_against(kind: str, compared: Compared, samples: Samples, progress: Progress) -> Held:
+    """Return what samples are held against: prompts, first frames, or nothing."""
+    if kind == "prompt" and compared.prompts:
+        return against_prompts(compared.prompts, samples)
+    if kind == "first frame" and compared.first_frames:
+        return against_pictures(compared.first_frames, samples, progress)
+    return Held()
+
+
+def against_prompts(prompts: Partners[str], samples: Samples) -> Held:
+    """Embed each sample's prompt by CLIP."""
+    held = Held()
+    found = held.pair(samples, prompts)
+    rows: Mapping[str, Row] = text_rows(found.values(), "clip", samples.probes, samples.store)
+    reason = samples.probes.reasons.get("clip", "prompt not measured")
+    for index, text in found.items():
+        held.rows[index], held.contents[index] = rows.get(text, reason), digest(text)
+    return held
+
+
+def against_pictures(pictures: Partners[Item], samples: Samples, progress: Progress) -> Held:
+    """Embed by DreamSim the picture each sample was made from (of a clip the first frame), prepared as samples are."""
+    held = Held()
+    found = held.pair(samples, pictures)
+    items = list({item.id: item for item in found.values()}.values())
+    protocol = replace(samples.protocol, frames=1, stride=1, short="shrink")
+    first = Samples(items, protocol, ["dreamsim"], samples.probes, samples.store).measure("first frames", progress)
+    held.failures = [Failure(f"first frame: {f.id}", f.error) for _, f in first.failed]
+    clips = {clip.item.id: clip for clip in first.clips}
+    for index, item in found.items():
+        if clip := clips.get(item.id):
+            held.rows[index], held.contents[index] = first.rows(clip, "dreamsim"), clip.sha256
+        else:
+            held.rows[index] = f"its first frame {item.id} could not be read"
+    return held

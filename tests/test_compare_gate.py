@@ -1,0 +1,538 @@
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+import xmlschema
+import yaml
+from test_compare_paired import FIELDS, scored, whole_set
+
+from cvbench.cli import run_program
+from cvbench.compare import CheckResult, Finding, check, most_moved, parse_tolerances, save_baseline
+from cvbench.compare.junit import annotations, junit_xml, write_summary
+from cvbench.compare.text import check_markdown
+from cvbench.core.errors import UnknownName, UsageError
+from cvbench.core.records import Failure, ModelFacts, RunRecord, read_records
+from cvbench.store import write_record
+
+RNG = np.random.default_rng
+BASE = RNG(0).normal(30, 3, 32)
+SCHEMA = xmlschema.XMLSchema(Path(__file__).parent / "golden" / "junit.xsd")
+DOCS = Path(__file__).parents[1] / "docs" / "regression-gate.md"
+
+
+def verdicts(result: CheckResult) -> dict[str, str]:
+    return {f.what: f.verdict for f in result.findings}
+
+
+def against(run: Mapping[str, Sequence[float]], base: Mapping[str, Sequence[float]], **tolerance: float) -> CheckResult:
+    return check([scored(run)], [scored(base)], tolerance)
+
+
+def test_an_unchanged_run_passes() -> None:
+    result = against({"psnr": BASE, "lpips-vgg": BASE / 100}, {"psnr": BASE, "lpips-vgg": BASE / 100})
+    assert (result.code, verdicts(result)) == (0, {"psnr": "same", "lpips-vgg": "same"})
+    assert "No regression: 2 unchanged" in check_markdown(result)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.001, 0.02, 0.05])
+def test_a_drop_of_a_twentieth_of_a_decibel_on_32_clips_is_caught(noise: float) -> None:
+    result = against({"psnr": BASE - 0.05 + RNG(1).normal(0, noise, 32)}, {"psnr": BASE})
+    assert result.code == 1
+    assert "| regression | m" in check_markdown(result)
+
+
+@pytest.mark.parametrize("noise", [0.005, 0.05, 0.5])
+def test_less_than_1_percent_of_1000_noisy_reruns_raise_an_alarm(noise: float) -> None:
+    rng, base = RNG(2), [scored({"psnr": BASE})]
+    codes = [check([scored({"psnr": BASE + rng.normal(0, noise, 32)})], base).code for _ in range(1000)]
+    assert sum(code != 0 for code in codes) < 10
+
+
+def test_more_models_raise_no_more_alarms() -> None:
+    rng, base = RNG(3), [scored({"psnr": BASE}, f"m{k}") for k in range(20)]
+    alarms = 0
+    for _ in range(60):
+        run = [scored({"psnr": BASE + rng.normal(0, 0.3, 32)}, f"m{k}") for k in range(20)]
+        alarms += check(run, base).code != 0
+    assert alarms <= 2  # 1,200 tests: six alarms without correction
+
+
+def test_many_models_on_many_clips_do_not_hide_a_drop() -> None:
+    """120 tests: the smallest p of 9,999 random draws would be too large after the correction."""
+    rng, names = RNG(4), [f"m{k}" for k in range(120)]
+    base = [scored({"psnr": BASE}, name) for name in names]
+    run = [scored({"psnr": BASE + rng.normal(-0.2 * (name == "m7"), 0.01, 32)}, name) for name in names]
+    result = check(run, base)
+    assert [f.model for f in result.of("regression")] == ["m7"]
+
+
+def test_a_drop_of_all_eight_built_in_models_on_the_sixteen_built_in_clips_is_caught() -> None:
+    names, values = (
+        [f"m{k}" for k in range(8)],
+        {"psnr": BASE[:16], "ssim": BASE[:16] / 40, "lpips-vgg": BASE[:16] / 100},
+    )
+    base = [scored(values, name) for name in names]
+    run = [scored({k: v * (0.98 if k != "lpips-vgg" else 1.1) for k, v in values.items()}, name) for name in names]
+    assert len(check(run, base).of("regression")) == 24
+
+
+@pytest.mark.parametrize(
+    ("metric", "change", "verdict"),
+    [
+        ("psnr", -0.3, "regression"),
+        ("psnr", 0.3, "improved"),
+        ("psnr", -0.01, "moved"),
+        ("psnr", 0.01, "moved"),
+        ("lpips-vgg", 0.01, "regression"),
+        ("lpips-vgg", -0.01, "improved"),
+        ("bpp", 0.1, "regression"),
+    ],
+)
+def test_worse_is_what_the_metric_says(metric: str, change: float, verdict: str) -> None:
+    result = against({metric: BASE + change}, {metric: BASE})
+    assert verdicts(result) == {metric: verdict}
+    assert result.code == (verdict == "regression")
+
+
+def test_a_drop_within_the_tolerance_given_passes() -> None:
+    assert against({"psnr": BASE - 0.05}, {"psnr": BASE}, psnr=0.05).code == 0
+    assert against({"psnr": BASE - 0.051}, {"psnr": BASE}, psnr=0.05).code == 1
+
+
+def test_a_drop_that_may_be_chance_is_a_warning() -> None:
+    result = against({"psnr": BASE + RNG(8).normal(-0.05, 0.5, 32)}, {"psnr": BASE})
+    assert (result.code, verdicts(result)) == (0, {"psnr": "unproven"})
+    assert [line.split(" ")[0] for line in annotations(result)] == ["::warning"]
+
+
+@pytest.mark.parametrize("moved", [4, 1])
+def test_a_drop_that_too_few_samples_show_cannot_be_checked(moved: int) -> None:
+    """Four clips never give p below 2/16; one broken clip of 32 never gives p below 1."""
+    clips = 4 if moved == 4 else 32
+    result = against({"psnr": BASE[:clips] - 3 * (np.arange(clips) < moved)}, {"psnr": BASE[:clips]})
+    assert result.code == 3
+    assert f"{moved} of {clips} samples moved): too few samples" in result.findings[0].text
+
+
+def test_a_metric_without_a_tolerance_may_worsen_by_a_hundredth(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cvbench.compare import gate
+
+    monkeypatch.setattr(gate, "TOLERANCES", {})
+    assert against({"psnr": BASE * 0.991}, {"psnr": BASE}).code == 0
+    assert against({"psnr": BASE * 0.989}, {"psnr": BASE}).code == 1
+
+
+@pytest.mark.parametrize(
+    ("run", "base", "verdict", "code"),
+    [
+        (whole_set(13.0, 12.5, 13.5), whole_set(10.0, 9.5, 10.5), "regression", 1),
+        (whole_set(10.5, 9.0, 12.0), whole_set(10.0, 9.0, 11.0), "unproven", 0),
+        (whole_set(13.0, None, None), whole_set(10.0, None, None), "incomplete", 3),
+        (whole_set(10.0, None, None), whole_set(10.0, None, None), "same", 0),
+    ],
+)
+def test_scores_of_whole_sets_are_checked_by_their_intervals(
+    run: RunRecord, base: RunRecord, verdict: str, code: int
+) -> None:
+    result = check([run], [base])
+    assert (verdicts(result)["rfid"], result.code) == (verdict, code)
+
+
+TWO = {"psnr": BASE, "ssim": BASE / 40}
+FULL = scored(TWO)
+FAILED = [Failure(f"clip{i}", "out of memory") for i in range(4)]
+HALF = FIELDS.replace("fp32", "bf16")
+OTHER = replace(FULL.samples[0], sha256="f" * 64)
+
+
+@pytest.mark.parametrize(
+    ("run", "what", "words"),
+    [
+        ([scored(TWO, "n")], "record", "the run has no such record"),
+        ([scored(TWO, data="e")], "record", "the run has no such record"),
+        ([scored({"psnr": BASE}, unavailable={"ssim": "no such probe"})], "ssim", "missing: ssim (no such probe)"),
+        ([scored({k: v[:30] for k, v in TWO.items()})], "samples", "missing: clip30, clip31 (not in the data)"),
+        ([replace(FULL, samples=[OTHER, *FULL.samples[1:]])], "samples", "changed: clip0 (other prepared pixels)"),
+        (
+            [replace(FULL, samples=FULL.samples[4:], failures=FAILED)],
+            "samples",
+            "missing: clip0, clip1, clip2 and 1 more (out of memory)",
+        ),
+        (
+            [replace(FULL, samples=[replace(FULL.samples[0], rows={"psnr": [1.0]}), *FULL.samples[1:]])],
+            "ssim, samples",
+            "missing: ssim of clip0 (not measured)",
+        ),
+        ([scored(TWO, fields=HALF)], "psnr", "not like for like: dtype is bf16 instead of fp32"),
+        (
+            [scored(TWO, protocol="q", fields=FIELDS.replace("p/1", "q/1"))],
+            "psnr",
+            "not like for like: protocol is q/1 instead of p/1",
+        ),
+        ([scored(TWO, scores={}, samples=[], error="no weights")], "samples", "missing: every sample (no weights)"),
+    ],
+)  # fmt: skip
+def test_what_the_run_lacks_or_measured_otherwise_is_named_and_exits_3(
+    run: list[RunRecord], what: str, words: str
+) -> None:
+    result = check(run, [FULL])
+    finding = next(f for f in result.of("incomplete") if f.what == what)
+    assert words in finding.text
+    assert words.replace("[", "\\[") in check_markdown(result)
+    assert (result.code, result.of("regression")) == (3, [])
+
+
+@pytest.mark.parametrize(
+    ("run", "note"),
+    [
+        ([FULL, scored(TWO, "n")], "n on d under p: not in the baseline"),
+        ([scored({**TWO, "flicker": BASE})], "m on d: extra: flicker (not measured)"),
+        ([scored({k: [*v, 1.0] for k, v in TWO.items()})], "m on d: extra: clip32 (not in the data)"),
+        ([replace(FULL, model=ModelFacts("m", "5" * 64))], "m: its code, options or weights are not the baseline's"),
+        ([replace(FULL, unavailable={"lpips-vgg": "no weights"})], "lpips-vgg on d: in neither (no weights)"),
+        ([replace(FULL, failures=[Failure("bad.png", "truncated")])], "d: bad.png scored in neither (truncated)"),
+        ([replace(FULL, environment={"torch": "2.7", "os": "x"})], "environment: torch 2.7 instead of 2.6"),
+    ],
+)
+def test_what_the_baseline_lacks_is_noted_and_passes(run: list[RunRecord], note: str) -> None:
+    result = check(run, [replace(FULL, environment={"torch": "2.6"})])
+    assert note in result.notes
+    assert note in check_markdown(result)
+    assert result.code == 0
+
+
+def test_a_regression_outweighs_what_could_not_be_checked() -> None:
+    result = check([scored({"psnr": BASE - 1})], [FULL])
+    assert (len(result.of("regression")), len(result.of("incomplete")), result.code) == (1, 1, 1)
+
+
+def test_the_ten_samples_that_moved_most_are_named_in_units_of_the_tolerances() -> None:
+    change = np.zeros(32)
+    change[[5, 20, 7]] = [-0.4, 0.3, -0.1]
+    run = {"psnr": BASE + change, "ssim": BASE / 40 - 0.02 * (np.arange(32) == 9)}  # 40 tolerances; 20, 15, 5
+    result = against(run, {"psnr": BASE, "ssim": BASE / 40})
+    assert [(m.sample, m.finding.what) for m in most_moved(result)] == [
+        ("clip9", "ssim"), ("clip5", "psnr"), ("clip20", "psnr"), ("clip7", "psnr")
+    ]  # fmt: skip
+    assert len(most_moved(against({"psnr": BASE - 1}, {"psnr": BASE}))) == 10
+    assert "-0.4000" in check_markdown(result)
+
+
+def timing(**encode: float) -> list[RunRecord]:
+    """Models by their encoding time; `pool` is a floor."""
+    records = []
+    for name, value in encode.items():
+        record = scored(TWO, name, speed={"encode_ms": value, "decode_ms": 10.0, "shape": "1x3x17"})
+        records.append(replace(record, model=replace(record.model, role="floor" if name == "pool" else "network")))
+    return records
+
+
+@pytest.mark.parametrize(
+    ("run", "verdict"),
+    [
+        (timing(pool=2.0, vae=110.0), "same"),
+        (timing(pool=4.0, vae=210.0), "same"),  # another machine, half as fast
+        (timing(pool=2.0, vae=130.0), "regression"),
+        (timing(pool=2.0, vae=70.0), "improved"),
+    ],
+)
+def test_speed_is_checked_beside_a_model_of_the_same_run(run: list[RunRecord], verdict: str) -> None:
+    result = check(run, timing(vae=100.0, pool=2.0), {"speed": 1.2})
+    found = [f for f in result.findings if f.what == "encoding"]
+    assert [(f.model, f.verdict) for f in found] == [("vae", verdict)]
+    assert result.code == (verdict == "regression")
+    assert check(run, timing(vae=100.0, pool=2.0)).code == 0
+
+
+def test_the_model_that_speed_is_checked_beside_can_be_named() -> None:
+    base, run = timing(pool=2.0, a=100.0, b=100.0), timing(pool=2.0, a=130.0, b=130.0)
+    assert {f.model for f in check(run, base, {"speed": 1.2}).of("regression")} == {"a", "b"}
+    beside = check(run, base, {"speed": 1.2}, "a")
+    assert [(f.model, f.verdict) for f in beside.findings if f.what == "encoding"] == [
+        ("pool", "improved"),
+        ("b", "same"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("run", "base", "reference", "words"),
+    [
+        ([FULL], [FULL], None, "the baseline holds no speed; save it with --speed"),
+        ([FULL, scored(TWO, "pool")], timing(m=1.0, pool=1.0), None, "the run was not timed; run it with --speed"),
+        (timing(m=1.0), timing(m=1.0), None, "a second model to be timed against"),
+        (timing(m=1.0, pool=1.0), timing(m=1.0, pool=1.0), "x", "lack the speed of the model x"),
+    ],
+)
+def test_speed_that_cannot_be_compared_exits_3(
+    run: list[RunRecord], base: list[RunRecord], reference: str | None, words: str
+) -> None:
+    result = check(run, base, {"speed": 1.2}, reference)
+    assert result.code == 3
+    assert any(words in f.text for f in result.of("incomplete"))
+
+
+def test_speeds_of_clips_of_two_shapes_are_not_compared() -> None:
+    base = timing(a=1.0, b=1.0, pool=1.0)
+    other = replace(base[0], speed={**(base[0].speed or {}), "shape": "1x3x1"})
+    result = check([other, *base[1:]], base, {"speed": 1.2})
+    assert [f.text for f in result.of("incomplete")] == ["timed on a clip of 1x3x1 instead of 1x3x17"]
+
+
+def test_tolerances_are_read() -> None:
+    found = parse_tolerances(["psnr=0.05", "lpips=1e-3", "speed=1.2"])
+    assert found == {"psnr": 0.05, "lpips-vgg": 0.001, "lpips-alex": 0.001, "speed": 1.2}
+
+
+@pytest.mark.parametrize("text", ["psnr", "psnr=", "psnr=-1", "psnr=nan", "psnr=inf", "psnr=x", "speed=0.5"])
+def test_a_tolerance_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="takes"):
+        parse_tolerances([text])
+
+
+def test_a_tolerance_of_an_unknown_metric_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UnknownName, match="'pnsr'; try psnr"):
+        parse_tolerances(["pnsr=1"])
+
+
+HOSTILE = 'a/ü "1"<script>\x00\x1b]]>&\ud800.png'
+
+
+def mixed(created: str = "2026-01-02T03:04:05+00:00") -> CheckResult:
+    """Two data sets with one regression, one missing metric, one improvement, one unchanged score, hostile names."""
+    base = [scored(TWO, HOSTILE), scored({"psnr": BASE, "ssim": BASE}, HOSTILE, data="e")]
+    run = [scored({"psnr": BASE - 1}, HOSTILE), scored({"psnr": BASE + 1, "ssim": BASE}, HOSTILE, data="e")]
+    return check([replace(r, created=created) for r in run], base)
+
+
+def test_junit_satisfies_its_schema_and_counts_right() -> None:
+    xml = junit_xml(mixed())
+    SCHEMA.validate(xml.decode())
+    suites = ET.fromstring(xml).findall("testsuite")
+    counts = [[int(suite.get(key, "")) for key in ("id", "tests", "failures", "errors")] for suite in suites]
+    assert counts == [[0, 2, 1, 1], [1, 2, 0, 0]]
+    assert [(c.get("name"), [e.tag for e in c]) for c in suites[0].iter("testcase")] == [
+        ("psnr", ["failure"]), ("ssim", ["error"])
+    ]  # fmt: skip
+    assert suites[0].get("timestamp") == "2026-01-02T03:04:05"
+
+
+def test_junit_of_nothing_and_of_a_record_without_a_date_satisfies_the_schema() -> None:
+    for result in (CheckResult([]), mixed(created="")):
+        SCHEMA.validate(junit_xml(result).decode())
+
+
+def test_the_schema_refuses_what_readers_would() -> None:
+    good = junit_xml(mixed()).decode()
+    for old, new in (
+        ('type="regression" ', ""),
+        ("<properties />", ""),
+        ("+00:00", ""),
+        ('time="0"', 'time="x"'),
+        ('errors="1"', ""),
+    ):
+        if old in good:
+            with pytest.raises(xmlschema.XMLSchemaValidationError):
+                SCHEMA.validate(good.replace(old, new))
+    with pytest.raises(xmlschema.XMLSchemaValidationError):
+        SCHEMA.validate(good.replace("03:04:05", "03:04:05Z"))
+
+
+def finding(verdict: str, name: str = "m") -> Finding:
+    return Finding(name, "d", "p", "psnr", verdict, "100 %\nworse: a, b")  # type: ignore[arg-type]
+
+
+def test_annotations_are_escaped_as_github_reads_them() -> None:
+    lines = list(annotations(CheckResult([finding("regression", "a,b:c%\n::stop")])))
+    title = "regression%3A a%2Cb%3Ac%25%0A%3A%3Astop on d%2C PSNR"
+    assert lines == [f"::error title={title}::100 %25%0Aworse: a, b"]
+
+
+def test_annotations_are_at_most_ten_a_level_regressions_first() -> None:
+    many = [finding("incomplete")] * 12 + [finding("regression")] + [finding("unproven")] * 10 + [finding("improved")]
+    lines = list(annotations(CheckResult([*many, finding("same"), finding("moved")])))
+    assert [sum(line.startswith(f"::{level}") for line in lines) for level in ("error", "warning", "notice")] == [
+        10,
+        10,
+        1,
+    ]
+    assert lines[0].startswith("::error title=regression")
+    assert lines[9] == "::error::and 4 more, in the job's summary"
+
+
+def test_the_summary_is_appended_and_fits(tmp_path: Path) -> None:
+    path = tmp_path / "summary.md"
+    path.write_text("before\n")
+    write_summary(mixed(), path)
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith(
+        "before\n## cvbench check\n\n**Regression: 1 regressed, 1 not checked, 1 improved, 1 unchanged**"
+    )
+    assert "<script>" not in text
+    write_summary(CheckResult([finding("incomplete", "ü" * 1000)] * 2000), path)
+    assert path.stat().st_size < 2**20
+    assert "Cut off here" in path.read_text(encoding="utf-8")
+
+
+def test_no_line_of_the_report_is_a_workflow_command() -> None:
+    record = scored(TWO, "m\n::error::x", unavailable={"lpips-vgg": "no\n::error::y"})
+    run = scored(
+        {"psnr": BASE - 1}, "m\n::error::x", unavailable={"lpips-vgg": "no\n::error::y", "ssim": "\n::error::z"}
+    )
+    assert not [line for line in check_markdown(check([run], [record])).splitlines() if line.startswith("::")]
+
+
+def test_a_baseline_keeps_scores_and_rows_but_neither_date_nor_speed(tmp_path: Path) -> None:
+    made = timing(a=1.0)[0]
+    record = replace(made, created="2026-01-01T00:00:00+00:00", environment={"torch": "2.6"})
+    saved = save_baseline([record], tmp_path)
+    kept = read_records([tmp_path])[0]
+    assert saved.written == ["a on d under p"]
+    assert kept.to_json() == replace(record, created="", speed=None).to_json()
+    save_baseline([record], tmp_path / "timed", speed=True)
+    assert read_records([tmp_path / "timed"])[0].speed == record.speed
+
+
+def test_a_baseline_is_written_again_only_where_what_was_measured_changed(tmp_path: Path) -> None:
+    save_baseline([scored(TWO, "a"), scored(TWO, "b")], tmp_path)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "records").iterdir()}
+    later = {"created": "2027-01-01T00:00:00+00:00", "environment": {"torch": "3"}}
+    changed = scored({"psnr": BASE + 1e-9, "ssim": BASE / 40}, "b", **later)
+    saved = save_baseline([scored(TWO, "a", **later), changed], tmp_path)
+    assert (saved.unchanged, saved.written) == (["a on d under p"], ["b on d under p"])
+    after = {path.name: path.read_bytes() for path in (tmp_path / "records").iterdir()}
+    assert [name for name in before if before[name] != after[name]] == ["b--d--p.json"]
+
+
+def test_a_record_without_scores_is_no_baseline_and_other_records_stay(tmp_path: Path) -> None:
+    save_baseline([scored(TWO, "a")], tmp_path)
+    saved = save_baseline([scored(TWO, "b", scores={}, samples=[], error="no weights"), scored(TWO, "c")], tmp_path)
+    assert saved.refused == ["b on d under p: no weights"]
+    assert saved.left == ["a on d under p"]
+    assert {r.model.name for r in read_records([tmp_path])} == {"a", "c"}
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[str, str]:
+    """A run and its baseline."""
+    for name in "ab":
+        write_record(tmp_path / "run", scored(TWO, name))
+    save_baseline(read_records([tmp_path / "run"]), tmp_path / "base")
+    return str(tmp_path / "run"), str(tmp_path / "base")
+
+
+def test_the_program_passes_an_unchanged_run(folders: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program(["check", folders[0], "--against", folders[1]]) == 0
+    assert "**No regression: 4 unchanged**" in capsys.readouterr().out
+
+
+def test_the_program_exits_1_and_reports_a_regression_everywhere(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_record(tmp_path / "run", scored({"psnr": BASE - 0.05, "ssim": BASE / 40}, "b"))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    junit = tmp_path / "out" / "check.xml"
+    assert run_program(["check", folders[0], "--against", folders[1], "--junit", str(junit), "--github"]) == 1
+    out = capsys.readouterr().out
+    assert "\n::error title=regression%3A b on d%2C PSNR::PSNR fell by 0.0500 dB" in out
+    assert "| clip0 " in out
+    SCHEMA.validate(junit.read_text(encoding="utf-8"))
+    assert "1 regressed" in (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert run_program(["check", folders[0], "--against", folders[1], "--tolerance", "psnr=0.06"]) == 0
+
+
+def test_the_program_exits_3_where_the_run_lacks_a_model(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run" / "records" / "b--d--p.json").unlink()
+    assert run_program(["check", folders[0], "--against", folders[1]]) == 3
+    assert "incomplete: b on d, record: the run has no such record" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [],
+        ["--against", "nowhere"],
+        ["--against", "BASE", "--tolerance", "pnsr=1"],
+        ["--against", "BASE", "--tolerance", "psnr"],
+    ],
+)
+def test_the_program_exits_2_for_a_wrong_request(folders: tuple[str, str], more: list[str]) -> None:
+    assert run_program(["check", folders[0], *(folders[1] if word == "BASE" else word for word in more)]) == 2
+
+
+def test_the_program_saves_a_baseline(
+    folders: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_program(["baseline", "save", folders[0], "--to", str(tmp_path / "new")]) == 0
+    assert "written\ta on d under p" in capsys.readouterr().out
+    write_record(tmp_path / "run", scored(TWO, "c", scores={}, samples=[], error="no weights"))
+    assert run_program(["baseline", "save", folders[0], "--to", str(tmp_path / "new")]) == 3
+    assert "refused\tc on d under p: no weights" in capsys.readouterr().out
+
+
+def test_a_real_run_passes_against_itself_and_fails_against_a_better_one(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, base = str(tmp_path / "run"), tmp_path / "base"
+    fast = ("--set", "frames=2", "--set", "size=48", "--metrics", "psnr", "--no-speed", "--device", "cpu")
+    assert run_program(["run", "-m", "jpeg,identity", "-d", str(pictures), "--out", run, *fast]) == 0
+    assert run_program(["baseline", "save", run, "--to", str(base)]) == 0
+    assert run_program(["check", run, "--against", str(base)]) == 0
+    path = next((base / "records").glob("jpeg*"))
+    raw = json.loads(path.read_text(encoding="utf-8"))
+    for sample in raw["samples"]:
+        sample["rows"]["psnr"] = [value + 1 for value in sample["rows"]["psnr"]]
+    path.write_text(json.dumps(raw), encoding="utf-8")
+    capsys.readouterr()
+    assert run_program(["check", run, "--against", str(base)]) == 3  # four samples are too few for the test
+    assert "PSNR fell by 1.0000 dB" in capsys.readouterr().out
+
+
+LIGHT = """
+import sys
+from cvbench.cli import run_program
+code = run_program({arguments!r})
+sys.exit("imported torch" if "torch" in sys.modules else code)
+"""
+
+
+def test_check_compare_and_baseline_import_no_torch(folders: tuple[str, str], tmp_path: Path) -> None:
+    run, base = folders
+    for line in (["check", run, "--against", base], ["compare", run, base], ["baseline", "save", run, "--to", base]):
+        code = LIGHT.format(arguments=line)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def workflow() -> dict[str, object]:
+    """The workflow in the documentation."""
+    text = DOCS.read_text(encoding="utf-8")
+    return yaml.safe_load(text.split("```yaml\n", 1)[1].split("```", 1)[0])
+
+
+def test_the_workflow_in_the_documentation_checks_what_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steps = workflow()["jobs"]["quality"]["steps"]  # type: ignore[index]
+    lines = [line for step in steps for line in step.get("run", "").replace("\\\n", " ").splitlines()]
+    commands = {words[1]: words[1:] for line in lines if (words := shlex.split(line))[:1] == ["cvbench"]}
+    assert list(commands) == ["run", "check"]
+    monkeypatch.chdir(tmp_path)
+    out = commands["run"][commands["run"].index("--out") + 1]
+    write_record(Path(out), FULL)
+    save_baseline([FULL], Path(commands["check"][commands["check"].index("--against") + 1]))
+    assert run_program(commands["check"]) == 0
+    junit = commands["check"][commands["check"].index("--junit") + 1]
+    assert Path(junit).is_file()
+    assert any(junit in str(step.get("with", "")) for step in steps)
+    assert run_program(["run", "--help"]) == 0
+    options = capsys.readouterr().out
+    assert all(word.split("=")[0] in options for word in commands["run"] if word.startswith("--"))

@@ -1,0 +1,46 @@
+"""Throughput and peak memory: counted on a model whose memory is known."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from cvbench.engine.speed import measure_speed
+from cvbench.nets.tensors import Latents, Videos
+
+
+class Hungry:
+    """Holds eight buffers of 3 MiB while it encodes, one of 6 MiB while it decodes."""
+
+    params = (0, 0)
+
+    def encode(self, videos: Videos) -> Latents:
+        held = [torch.zeros(3 << 18) for _ in range(8)]
+        return videos + held[0][0]
+
+    def decode(self, latents: Latents, frames: int) -> Videos:
+        torch.zeros(6 << 18)
+        assert isinstance(latents, torch.Tensor)
+        return latents
+
+
+def test_peak_memory_is_what_is_held_at_one_time() -> None:
+    found = measure_speed(Hungry(), torch.rand(1, 3, 1, 16, 16))
+    assert found["peak_mib"] == pytest.approx(24, abs=0.01)
+    assert (found["shape"], found["runs"]) == ("1x3x1x16x16", 10)
+
+
+def test_throughput_is_frames_over_seconds() -> None:
+    found = measure_speed(Hungry(), torch.rand(2, 3, 4, 16, 16))
+    for side in ("encode", "decode"):
+        assert float(found[f"{side}_fps"] or 0) * float(found[f"{side}_ms"] or 0) == pytest.approx(8000)
+
+
+def test_measuring_prints_nothing() -> None:
+    script = "import test_engine_speed as t, torch; t.measure_speed(t.Hungry(), torch.rand(1, 3, 1, 16, 16))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parent
+    )
+    assert (done.stdout, done.stderr) == ("", "")

@@ -34,8 +34,8 @@ from tiny_recipes import RECIPES, Recipe
 from torch import Tensor, nn
 
 from cvbench import weights
+from cvbench.core.digest import digest
 from cvbench.core.errors import CvbenchError, MissingWeights, UsageError
-from cvbench.core.records import digest
 from cvbench.engine import memory
 from cvbench.models.cvvae import network as video_network
 from cvbench.models.tiny_entries import FOLDER

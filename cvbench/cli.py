@@ -131,7 +131,7 @@ def build_request(given: dict[str, Any]) -> tuple[Any, "Suite", list[str]]:
     from cvbench.core.protocol import protocol
     from cvbench.core.suites import load_suite
     from cvbench.data import DATASETS
-    from cvbench.engine.loop import Request
+    from cvbench.tasks.request import Request
 
     suite = load_suite(given["suite"])
     config = load_config(Path.cwd(), DATASETS)

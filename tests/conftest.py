@@ -1,7 +1,9 @@
 """What all tests share: caches of their own, no network, small pictures and clips."""
 
+import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -10,6 +12,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from cvbench.core.protocol import EvalProtocol
+from cvbench.core.records import DataFacts, ModelFacts, RunRecord, SampleRecord, Score
+from cvbench.core.signature import Signature
+from cvbench.engine.coding import code, quantize
+from cvbench.engine.subject import traits_of
+from cvbench.probes.bits import bits_of
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +55,45 @@ def pictures(tmp_path: Path) -> Path:
     for k, frame in enumerate(scene(5, 48, 64, 9).transpose(1, 2, 3, 0)):
         Image.fromarray(frame).save(folder / "walk" / f"{k:05d}.png")
     return folder
+
+
+class Bare:
+    """A model as the loop of coding sees it, without a subject around it."""
+
+    def __init__(self, model: Any) -> None:
+        self.encode, self.decode, self.traits = model.encode, model.decode, traits_of(model)
+
+
+def reconstruct(
+    model: Any, targets: torch.Tensor, protocol: EvalProtocol, seed: int = 0
+) -> tuple[torch.Tensor, list[float]]:
+    """Code clips as a run does; return the reconstructions, as the protocol measures them, and each clip's bits."""
+    coded = code(Bare(model), targets, [seed] * len(targets))
+    recon = torch.stack([each.recon for each in coded])
+    bits = [bits_of(each.latents, each.clips, traits_of(model).codebook)[each.place] for each in coded]
+    return quantize(recon) if protocol.round8 else recon, bits
+
+
+PROTOCOL = EvalProtocol("p", 1)
+
+
+def signature(metric: str = "psnr", **more: Any) -> Signature:
+    """Of a score that was made like all others of these tests, but for what is said."""
+    fields = {"version": "1", "data": "d", "manifest": "1", "protocol": PROTOCOL}
+    return Signature(metric, **{**fields, **more})
+
+
+def record(
+    model: str = "m", data: str = "d", value: float = 30.0, signed: Signature | None = None, **more: Any
+) -> RunRecord:
+    """A record of one sample and one score."""
+    sample = SampleRecord('a/ü "1".png', 1, 48, 64, "0" * 64, {"stride": 1}, {"psnr": [value]})
+    made = RunRecord(
+        model=ModelFacts(model, "1" * 64, params=(34_163_592, 49_490_179), temporal=1),
+        data=DataFacts(data, "2" * 64, 1),
+        protocol=PROTOCOL,
+        probes={"psnr": "1"},
+        scores={"psnr": Score(value, value - 1, value + 1, 1, signed or signature(data=data))},
+        samples=[sample],
+    )
+    return dataclasses.replace(made, **more)

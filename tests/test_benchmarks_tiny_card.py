@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import record
 from safetensors.torch import save_file
-from test_core_records import record
 
 from cvbench.core.errors import UsageError
 from cvbench.core.protocol import PROTOCOLS

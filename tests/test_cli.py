@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_core_records import record
+from conftest import record
 
 from cvbench.cli import run_program, split
 from cvbench.store import write_record

@@ -1,26 +1,12 @@
-import dataclasses
 import json
 from pathlib import Path
 
 import pytest
+from conftest import record
 
+from cvbench.core.digest import digest
 from cvbench.core.errors import UsageError
-from cvbench.core.records import DataFacts, Failure, ModelFacts, RunRecord, SampleRecord, Score, digest, read_records
-
-
-def record(
-    model: str = "m", data: str = "d", value: float = 30.0, signature: str = "psnr:1 data=d#1 size=256", **more: object
-) -> RunRecord:
-    sample = SampleRecord('a/ü "1".png', 1, 48, 64, "0" * 64, {"stride": 1}, {"psnr": [value]})
-    made = RunRecord(
-        model=ModelFacts(model, "1" * 64, params=(34_163_592, 49_490_179), temporal=1),
-        data=DataFacts(data, "2" * 64, 1),
-        protocol={"name": "p", "version": 1},
-        probes={"psnr": "1"},
-        scores={"psnr": Score(value, value - 1, value + 1, 1, signature)},
-        samples=[sample],
-    )
-    return dataclasses.replace(made, **more)  # type: ignore[arg-type]
+from cvbench.core.records import Failure, RunRecord, read_records
 
 
 def test_a_record_survives_its_json() -> None:
@@ -34,7 +20,7 @@ def test_a_record_is_strict_json() -> None:
     with pytest.raises(ValueError, match="JSON"):
         record(value=float("nan")).to_json()
     parsed = json.loads(record().to_json(), parse_constant=lambda c: pytest.fail(f"{c} is not JSON"))
-    assert parsed["schema"] == 1
+    assert parsed["schema"] == 2
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 99}', '{"schema": 1}', "nonsense"])

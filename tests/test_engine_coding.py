@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 import torch
-from conftest import scene
+from conftest import reconstruct, scene
 
 from cvbench.core.errors import BadOutput, UnsuitableInput
 from cvbench.core.protocol import PROTOCOLS, protocol
 from cvbench.core.types import FrameRule, Traits
-from cvbench.engine.coding import measure, pad, quantize, reconstruct, to_videos
+from cvbench.engine.coding import measure, pad, quantize, to_videos
 from cvbench.models.floors import Identity
 
 P = PROTOCOLS["cvvae-2405"]

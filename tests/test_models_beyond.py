@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import reconstruct
 from golden.weights import clip, tensor
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from cvbench import models
 from cvbench.core.errors import BadWeights, UnsuitableInput
 from cvbench.core.protocol import EvalProtocol
-from cvbench.engine.coding import pad, reconstruct
+from cvbench.engine.coding import pad
 from cvbench.models.beyond_entries import BEYOND
 from cvbench.models.entry import Loading
 from cvbench.nets import leanvae, taehv, wfvae

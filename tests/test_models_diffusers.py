@@ -9,10 +9,10 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from conftest import reconstruct
 
 from cvbench.core.errors import BadOutput, Unavailable, UnsuitableInput
 from cvbench.core.protocol import PROTOCOLS
-from cvbench.engine.coding import reconstruct
 from cvbench.models.autoencoders import AUTOENCODERS
 from cvbench.models.building import full_config, on_meta
 from cvbench.models.diffusers import Diffusers, halves, measure

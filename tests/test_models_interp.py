@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from conftest import scene
+from conftest import reconstruct, scene
 from safetensors.torch import save_file
 from test_nets_rife import HALVING, RECORDED, SMALL, checkpoint, frames
 from torch import Tensor
@@ -21,7 +21,7 @@ from torch import Tensor
 from cvbench import models
 from cvbench.core.errors import BadOutput, BadWeights, UnknownName, UnsuitableInput, UsageError
 from cvbench.core.protocol import PROTOCOLS
-from cvbench.engine.coding import reconstruct, to_videos
+from cvbench.engine.coding import to_videos
 from cvbench.models.entry import Loading
 from cvbench.models.interp import Interpolator, Linear, Repeat, Rife
 from cvbench.models.interp_entries import INTERPOLATION, at_factor

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import reconstruct
 from golden.weights import clip, tensor
 from safetensors.torch import save_file
 from torch import Tensor
@@ -23,7 +24,7 @@ from torch import Tensor
 from cvbench import models
 from cvbench.core.errors import BadWeights, MissingWeights, UsageError
 from cvbench.core.protocol import EvalProtocol
-from cvbench.engine.coding import pad, reconstruct
+from cvbench.engine.coding import pad
 from cvbench.engine.subject import Listed, Setting
 from cvbench.models.entry import Loading
 from cvbench.models.paper import PAPER
@@ -353,7 +354,7 @@ CASES = [
 def test_a_checkpoint_of_the_official_layout_gives_the_recorded_values(case: Case, tmp_path: Path) -> None:
     path = case.save(case.state(), tmp_path)
     listed = Listed(case.name, Setting(PROTOCOL, CPU, {case.name: path}))
-    model: Any = listed.vae
+    model: Any = listed.model
     with torch.inference_mode():
         coded = model.encode(case.clip())
         if case.name in DISCRETE:
@@ -436,7 +437,7 @@ def test_unpublished_weights_are_asked_for_and_run_when_given(tmp_path: Path, sm
         Listed("cvvae-3d", Setting(PROTOCOL, CPU, {}))
     path = as_safetensors(Case("cvvae-3d", "cvvae-3d", "", (), as_safetensors).state(), tmp_path)
     given = Listed("cvvae-3d", Setting(PROTOCOL, CPU, {"cvvae-3d": path}))
-    assert reconstruct(given.vae, video("given", 1, 3, 5, 16, 16), PROTOCOL)[0].shape == (1, 3, 5, 16, 16)
+    assert reconstruct(given.model, video("given", 1, 3, 5, 16, 16), PROTOCOL)[0].shape == (1, 3, 5, 16, 16)
 
 
 def test_tats_weights_are_fetched_by_hand() -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import reconstruct
 from safetensors.torch import load_file, save_file
 
 from cvbench import models
 from cvbench.commands.listing import list_models
 from cvbench.core.protocol import PROTOCOLS
-from cvbench.engine.coding import reconstruct
 from cvbench.engine.subject import Listed, Setting
 from cvbench.models.tiny_entries import FOLDER, SHA256, TINY
 
@@ -24,7 +24,7 @@ def untrained(name: str) -> Listed:
 
 
 def network(listed: Listed) -> torch.nn.Module:
-    return listed.vae.net  # type: ignore[attr-defined,no-any-return]
+    return listed.model.net  # type: ignore[attr-defined,no-any-return]
 
 
 def clip() -> torch.Tensor:
@@ -36,7 +36,7 @@ def clip() -> torch.Tensor:
 
 @pytest.mark.parametrize("name", TINY)
 def test_an_entry_states_what_its_network_has(name: str) -> None:
-    vae, entry = untrained(name).vae, models.MODELS[name]
+    vae, entry = untrained(name).model, models.MODELS[name]
     assert (vae.traits, vae.params) == (entry.traits, entry.params)  # type: ignore[attr-defined]
 
 
@@ -64,7 +64,7 @@ def test_the_list_says_that_they_are_part_of_the_package() -> None:
 @pytest.mark.parametrize("name", TINY)
 def test_a_shipped_model_reconstructs_a_clip(name: str) -> None:
     x = clip()
-    made, _ = reconstruct(Listed(name, Setting(PROTOCOL, CPU, {})).vae, x, PROTOCOL)
+    made, _ = reconstruct(Listed(name, Setting(PROTOCOL, CPU, {})).model, x, PROTOCOL)
     assert made.shape == x.shape
     assert made.isfinite().all()
     error, flat = (made - x).abs().mean(), (x.mean((2, 3, 4), keepdim=True) - x).abs().mean()

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_core_records import record
+from conftest import record
 
-from cvbench.store import RowStore, atomic, file_name, prepared_key, row_key, write_record, write_text
+from cvbench.store import FileStore, atomic, file_name, prepared_key, row_key, write_record, write_text
 
 
 def test_rows_come_back_and_add_up(tmp_path: Path) -> None:
-    store = RowStore(tmp_path)
+    store = FileStore(tmp_path)
     store.add("ab" * 32, {"psnr@1": np.array([1.5, 2.5])})
     store.add("ab" * 32, {"ssim@1": np.array([0.5]), "note": np.array("too small")})
     rows = store.rows("ab" * 32)
@@ -21,7 +21,7 @@ def test_rows_come_back_and_add_up(tmp_path: Path) -> None:
 
 
 def test_a_damaged_file_counts_as_missing(tmp_path: Path) -> None:
-    store = RowStore(tmp_path)
+    store = FileStore(tmp_path)
     store.add("ab" * 32, {"psnr@1": np.arange(100.0)})
     (path,) = tmp_path.rglob("*.npz")
     path.write_bytes(path.read_bytes()[:150])

@@ -4,8 +4,8 @@ import io
 import json
 
 import pytest
+from conftest import record
 from scipy.special import stdtrit
-from test_core_records import record
 
 from cvbench import tables
 from cvbench.core.errors import UsageError

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from test_core_records import record
+from conftest import record
 
 from cvbench.cli import run_program
 from cvbench.core.errors import UsageError

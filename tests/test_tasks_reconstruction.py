@@ -24,7 +24,7 @@ from cvbench.engine import loop as evaluation
 from cvbench.engine import probing
 from cvbench.engine.loop import Request
 from cvbench.models.codecs import Jpeg
-from cvbench.store import RowStore
+from cvbench.store import FileStore
 from cvbench.tasks import reconstruction as bench
 
 SMALL = protocol("cvbench-1", ["frames=5", "size=48"])
@@ -116,8 +116,8 @@ def test_a_metric_asked_for_later_reruns_only_what_it_needs(pictures: Path) -> N
 
 
 def test_batches_change_nothing(pictures: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    singles = bench.run(request(pictures, batch=1), store=RowStore(tmp_path / "one"))
-    fours = bench.run(request(pictures, batch=4), store=RowStore(tmp_path / "four"))
+    singles = bench.run(request(pictures, batch=1), store=FileStore(tmp_path / "one"))
+    fours = bench.run(request(pictures, batch=4), store=FileStore(tmp_path / "four"))
     for a, b in zip(singles, fours, strict=True):
         for x, y in zip(a.samples, b.samples, strict=True):
             assert x.rows["psnr"] == pytest.approx(y.rows["psnr"], abs=1e-5)
@@ -248,7 +248,7 @@ def run_slowly(folder: Path, out: Path, cache: str) -> None:
 def test_a_run_killed_ten_times_ends_in_the_same_record(pictures: Path, tmp_path: Path) -> None:
     for i in range(20):
         Image.fromarray(scene(1, 48, 64, 100 + i)[:, 0].transpose(1, 2, 0)).save(pictures / f"more{i:02d}.png")
-    undisturbed = bench.run(request(pictures, ("identity", "jpeg")), store=RowStore(tmp_path / "other"))
+    undisturbed = bench.run(request(pictures, ("identity", "jpeg")), store=FileStore(tmp_path / "other"))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["test_tasks_reconstruction"])
     chance = random.Random(0)

@@ -21,7 +21,7 @@ from cvbench.engine.loop import Request
 from cvbench.metrics.distances import frechet
 from cvbench.models.floors import Pool8x8
 from cvbench.probes import FeatureLoading
-from cvbench.store import RowStore
+from cvbench.store import FileStore
 from cvbench.tasks import reconstruction as bench
 
 CLIPS, FRAMES, SIDE = 8, 9, 48
@@ -83,7 +83,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def rfvd(data: Path, store: Path, batch: int = 1) -> Score:
     wanted = Request(("pool-8x8",), (str(data),), ("rfvd",), SMALL, device="cpu", batch=batch)
-    (record,) = bench.run(wanted, store=RowStore(store))
+    (record,) = bench.run(wanted, store=FileStore(store))
     assert record.complete, record.unavailable
     return record.scores["rfvd"]
 

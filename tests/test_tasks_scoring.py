@@ -26,7 +26,7 @@ from cvbench.engine import loop as evaluation
 from cvbench.engine import probing
 from cvbench.metrics import frame_consistency, frechet_infinite, frechet_of_sets
 from cvbench.probes import FeatureLoading, feature_loading, features
-from cvbench.store import RowStore
+from cvbench.store import FileStore
 from cvbench.tasks.scoring import score
 from cvbench.tasks.scoring.pairs import Partners, read_prompts
 
@@ -211,7 +211,7 @@ def test_names_and_order_of_files_change_no_bit(sets: tuple[Path, Path], tmp_pat
     for side in sets:
         for i, folder in enumerate(sorted(side.iterdir(), reverse=True)):
             folder.rename(side / f"renamed{i}")
-    again = measure(*sets, names, store=RowStore(tmp_path / "other"))
+    again = measure(*sets, names, store=FileStore(tmp_path / "other"))
     assert [s.id for s in again.samples] != [s.id for s in first.samples]
     assert again.scores == first.scores
 

@@ -29,7 +29,7 @@ class Finding:
 
 def finding_of(record: RunRecord, what: str, verdict: Verdict, text: str) -> Finding:
     """Return a finding on a record of the baseline."""
-    return Finding(record.model.name, record.data.name, str(record.protocol["name"]), what, verdict, text)
+    return Finding(record.model.name, record.data.name, record.protocol.name, what, verdict, text)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,10 +15,7 @@ from cvbench.metrics import METRICS
 from cvbench.metrics.statistics import EXACT, holm, paired_permutation
 
 ALPHA = 0.01  # two-sided and over all tests of a check: noise of any size raises a false alarm once in 200 checks
-TOLERANCES = {
-    "psnr": 0.02, "ssim": 5e-4, "ms-ssim": 5e-4, "lpips-vgg": 5e-4, "lpips-alex": 5e-4, "flicker": 1e-4, "bpp": 1e-3,
-    "rfid": 0.05, "rkid": 1e-4, "rfvd": 0.5, "rfvd-stylegan": 0.5, "rkvd": 0.05,
-}  # fmt: skip
+TOLERANCES = {name: metric.tolerance for name, metric in METRICS.items() if metric.tolerance is not None}
 """How much worse a score may become, in its own unit; one that is not named: by a hundredth of its stored value."""
 SPEED = "speed"
 

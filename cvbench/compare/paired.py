@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Float64
 
 from cvbench.core.errors import UsageError
+from cvbench.core.protocol import EvalProtocol
 from cvbench.core.records import RunRecord, SampleRecord, Score
-from cvbench.metrics import METRICS, clip_psnr
+from cvbench.metrics import METRICS, Metric, sample_values
+from cvbench.metrics.registry import Values
 from cvbench.metrics.statistics import Difference, detectable_difference, paired_difference, paired_permutation
-from cvbench.tables import differences
 
 Kind = Literal["missing", "extra", "changed", "unlike"]
 Pairs = Sequence[tuple[SampleRecord, SampleRecord]]
@@ -162,7 +163,7 @@ def _metric(name: str, a: RunRecord, b: RunRecord, pairs: Pairs) -> tuple[Metric
     """Compare one metric; return it, or nothing where it cannot be compared, and what was left out."""
     if absent := _absent(name, a, b):
         return None, [absent]
-    differing = differences(_fields(a, name), _fields(b, name))
+    differing = a.scores[name].signature.without_samples().difference(b.scores[name].signature.without_samples())
     if METRICS[name].distance:
         return _of_sets(name, a.scores[name], b.scores[name], differing), []
     probe = METRICS[name].probe
@@ -171,8 +172,9 @@ def _metric(name: str, a: RunRecord, b: RunRecord, pairs: Pairs) -> tuple[Metric
     lost += [_lost(name, a, "extra", s.id) for s, o in pairs if probe in o.rows and probe not in s.rows]
     if not both:
         return None, lost or [Unpaired("missing", "no sample could be paired", metric=name)]
-    before, after = _values(name, [s for s, _ in both], a), _values(name, [o for _, o in both], b)
-    return _of_samples(name, [s.id for s, _ in both], before, after, differing), lost
+    ours, theirs = sample_values(a, name), sample_values(b, name)
+    before, after = (np.array([side[s.id, s.sha256] for s, _ in both], np.float64) for side in (ours, theirs))
+    return _of_samples(name, [s.id for s, _ in both], before, after, a.protocol, differing), lost
 
 
 def _absent(name: str, a: RunRecord, b: RunRecord) -> Unpaired | None:
@@ -183,39 +185,19 @@ def _absent(name: str, a: RunRecord, b: RunRecord) -> Unpaired | None:
         return Unpaired("missing", b.unavailable.get(name, "not measured"), metric=name)
     if name not in a.scores:
         return Unpaired("extra", a.unavailable.get(name, "not measured"), metric=name)
-    for first, second in zip(_measure(name, a), _measure(name, b), strict=True):
-        if first != second:
-            return Unpaired("unlike", f"measured as {second} instead of {first}", metric=name)
+    first, second = a.scores[name].signature.head, b.scores[name].signature.head
+    if first != second:
+        return Unpaired("unlike", f"measured as {second} instead of {first}", metric=name)
+    fields = [(field, getattr(a.protocol, field), getattr(b.protocol, field)) for field in METRICS[name].reduced_by]
+    if unlike := [f"{field}={theirs} instead of {ours}" for field, ours, theirs in fields if ours != theirs]:
+        return Unpaired("unlike", f"measured as {', '.join(unlike)}", metric=name)
     if METRICS[name].distance and a.data.manifest != b.data.manifest:
         return Unpaired("unlike", "a score of the whole set, and the sets differ", metric=name)
     return None
 
 
-def _measure(name: str, record: RunRecord) -> tuple[str, str]:
-    """What decides how reconstructions are scored: the probe's version, and how PSNR is averaged."""
-    mean = f"psnr_mean={_psnr_mean(record)}" if name == "psnr" else ""
-    return record.scores[name].signature.split(" ", 1)[0], mean
-
-
-def _psnr_mean(record: RunRecord) -> str:
-    return str(record.protocol.get("psnr_mean", "frames"))
-
-
 def _lost(name: str, record: RunRecord, kind: Kind, sample: str) -> Unpaired:
     return Unpaired(kind, record.unavailable.get(name, "not measured"), sample, name)
-
-
-def _fields(record: RunRecord, name: str) -> str:
-    """Return a signature without the data: which samples agree is found sample by sample."""
-    return record.scores[name].signature.replace(f" data={record.data.name}#{record.data.manifest[:12]}", "")
-
-
-def _values(name: str, samples: Sequence[SampleRecord], record: RunRecord) -> Float64[np.ndarray, " n"]:
-    """One value a sample; for PSNR that of the frames' mean, or of the clip's error where errors are averaged."""
-    metric = METRICS[name]
-    rows = [np.asarray(s.rows[metric.probe], np.float64) for s in samples]
-    by_error = name == "psnr" and _psnr_mean(record) != "frames"
-    return np.asarray(clip_psnr(rows) if by_error else metric.clips(rows), np.float64)
 
 
 def _of_samples(
@@ -223,14 +205,16 @@ def _of_samples(
     samples: Sequence[str],
     before: Float64[np.ndarray, " n"],
     after: Float64[np.ndarray, " n"],
+    protocol: EvalProtocol,
     differing: str,
 ) -> MetricDifference:
     p = paired_permutation(after, before, resamples=RESAMPLES)
+    a, b = (METRICS[name].score(float(side.mean()), protocol) for side in (before, after))
     return MetricDifference(
         metric=name,
-        a=float(before.mean()),
-        b=float(after.mean()),
-        change=paired_difference(after, before),
+        a=a,
+        b=b,
+        change=_change(METRICS[name], before, after, protocol),
         p=p,
         corrected=p,
         detectable=detectable_difference(after - before),
@@ -239,6 +223,14 @@ def _of_samples(
         after=after,
         differing=differing,
     )
+
+
+def _change(metric: Metric, before: Values, after: Values, protocol: EvalProtocol) -> Difference:
+    """Return how the score changes, with the interval of the mean paired difference taken to the score's scale."""
+    difference, start = paired_difference(after, before), float(before.mean())
+    score = metric.score(start, protocol)
+    ends = [None if d is None else metric.score(start + d, protocol) - score for d in difference]
+    return Difference(ends[0] or 0.0, *ends[1:])
 
 
 def _of_sets(name: str, a: Score, b: Score, differing: str) -> MetricDifference:

@@ -18,8 +18,8 @@ def speed_findings(pairs: Sequence[Pair], factor: float, reference: str | None) 
     timed = [(old, new) for old, new in pairs if old.speed]
     if not timed and pairs:
         yield _of_all(pairs[0][0], "the baseline holds no speed; save it with --speed")
-    for place in dict.fromkeys((old.data.name, old.protocol["name"]) for old, _ in timed):
-        yield from _of_group([p for p in timed if (p[0].data.name, p[0].protocol["name"]) == place], factor, reference)
+    for place in dict.fromkeys((old.data.name, old.protocol.name) for old, _ in timed):
+        yield from _of_group([p for p in timed if (p[0].data.name, p[0].protocol.name) == place], factor, reference)
 
 
 def _of_group(group: Sequence[Pair], factor: float, reference: str | None) -> Iterator[Finding]:

@@ -145,7 +145,7 @@ def comparison_json(comparisons: Sequence[Comparison], alone: Sequence[str] = ()
 
 def _json(comparison: Comparison) -> Mapping[str, Any]:
     a, b = (
-        {"model": r.model.name, "digest": r.model.digest, "protocol": r.protocol["name"]}
+        {"model": r.model.name, "digest": r.model.digest, "protocol": r.protocol.name}
         for r in (comparison.a, comparison.b)
     )
     return {

@@ -40,5 +40,9 @@ class BadOutput(CvbenchError):
     """A reconstruction that is constant, not a number, or of the wrong shape."""
 
 
+class BadRange(BadOutput):
+    """Reconstructions of another value range than [0, 1]: a mistake of the model, whatever the sample."""
+
+
 class Unavailable(CvbenchError):
     """A metric or model that cannot be computed here; the message says why."""

@@ -1,21 +1,19 @@
-"""What a run leaves behind: strict JSON, read without torch."""
+"""What a run leaves behind: strict JSON, read without torch by one reader that believes nothing."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from cvbench.core.errors import UsageError
+from cvbench.core.protocol import EvalProtocol
+from cvbench.core.signature import Signature
 
-SCHEMA = 1
-
-
-def digest(value: object) -> str:
-    """SHA-256 of `value` in canonical JSON: the one way keys are made."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+SCHEMA = 2
+"""1: signatures are texts. 2: they are objects, and the protocol is the record's."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Score:
     low: float | None
     high: float | None
     n: int
-    signature: str
+    signature: Signature
     note: str = ""
 
 
@@ -37,7 +35,9 @@ class Score:
 class ModelFacts:
     """What a table says of a model. `params` counts encoder and decoder; `bpp` is nominal bits of latent per pixel.
 
-    `window` is that of `cvbench.core.types.Traits`; records older than the field have 0.
+    `digest` stands for weights, options and code, `revision` is the commit of the repository that the weights came
+    from. `computes_in` is the dtype that ran, where it is not the protocol's. `window` is that of
+    `cvbench.core.types.Traits`. Records older than a field have its default.
     """
 
     name: str
@@ -54,6 +54,8 @@ class ModelFacts:
     licence: str = ""
     init: str = "weights"
     window: int = 0
+    revision: str = ""
+    computes_in: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,13 +96,14 @@ class RunRecord:
     `unavailable` names metrics that could not be computed and why; `error` is set when the model could not run at
     all, `error_kind` is then the name of the error's class (in `cvbench.core.errors`, where it is one of ours).
     `precision_db` is the PSNR between one clip's reconstructions in half precision and in float32. `crossing`
-    is of the compat suite: which model encoded which view, which decoded, and what is known of the latents. `speed`,
-    `environment` and `created` are the parts in which two equal runs may differ.
+    is of the compat suite: which model encoded which view, which decoded, and what is known of the latents. `notes`
+    say what went wrong beside the scores. `environment` is of the runs that measured the rows; `speed`, `environment`
+    and `created` are the parts in which two equal runs may differ.
     """
 
     model: ModelFacts
     data: DataFacts
-    protocol: Mapping[str, Any]
+    protocol: EvalProtocol
     probes: Mapping[str, str]
     scores: Mapping[str, Score]
     samples: Sequence[SampleRecord]
@@ -111,54 +114,87 @@ class RunRecord:
     speed: Mapping[str, Any] | None = None
     precision_db: float | None = None
     crossing: Mapping[str, Any] | None = None
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
+    notes: Sequence[str] = ()
     schema: int = SCHEMA
 
     @property
     def complete(self) -> bool:
         """True when nothing failed and nothing is missing."""
-        return not (self.error or self.failures or self.unavailable)
+        return not (self.error or self.failures or self.unavailable or self.notes)
 
     def to_json(self) -> str:
         """Return strict JSON: no NaN, no Infinity; one sample a line."""
-        parts = asdict(self)
-        samples = parts.pop("samples")
+        parts = {name: value for name, value in asdict(self).items() if name not in ("samples", "notes") or value}
+        parts |= {"protocol": self.protocol.as_dict(), "scores": {k: _plain(s) for k, s in self.scores.items()}}
+        samples = parts.pop("samples", [])
         head = json.dumps(parts, indent=1, ensure_ascii=False, allow_nan=False)
         lines = ",\n".join("  " + json.dumps(s, ensure_ascii=False, allow_nan=False) for s in samples)
         return f'{head[:-2]},\n "samples": [\n{lines}\n ]\n}}\n'
 
     @classmethod
-    def from_json(cls, text: str, where: str = "record") -> "RunRecord":
-        """Read what `to_json` wrote. Raises UsageError naming `where` when it is something else."""
+    def from_json(cls, text: str | bytes, where: str = "record") -> "RunRecord":
+        """Read what `to_json` wrote. Raises UsageError naming `where` and the field when it is something else."""
         try:
-            raw = json.loads(text)
-            if raw["schema"] != SCHEMA:
-                raise UsageError(f"{where}: schema {raw['schema']}, this cvbench reads schema {SCHEMA}; run it again")
-            return _from_dict(raw)
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise UsageError(f"{where} is no cvbench record: {error!r}") from error
+            raw = msgspec.json.decode(text, type=dict[str, Any])
+            if raw.get("schema") not in (1, SCHEMA):
+                raise UsageError(
+                    f"schema {raw.get('schema')!r}; this cvbench reads schemas 1 and {SCHEMA}: run it again"
+                )
+            return _checked(_read(raw))
+        except (msgspec.MsgspecError, UsageError, RecursionError, UnicodeError) as error:
+            raise UsageError(f"{where} is no cvbench record: {error}") from error
 
     @classmethod
     def load(cls, path: Path) -> "RunRecord":
-        """Read the record at `path`."""
+        """Read the record at `path`. Raises UsageError."""
         try:
-            return cls.from_json(path.read_text(encoding="utf-8"), str(path))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} cannot be read: {error}") from error
+            return cls.from_json(path.read_bytes(), str(path))
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _from_dict(raw: dict[str, Any]) -> RunRecord:
-    model = raw.pop("model")
-    model["params"] = tuple(model["params"]) if model["params"] else None
-    return RunRecord(
-        model=ModelFacts(**model),
-        data=DataFacts(**raw.pop("data")),
-        scores={k: Score(**v) for k, v in raw.pop("scores").items()},
-        samples=[SampleRecord(**s) for s in raw.pop("samples")],
-        failures=[Failure(**f) for f in raw.pop("failures")],
-        **raw,
+def _plain(score: Score) -> dict[str, Any]:
+    return {**{f: getattr(score, f) for f in ("value", "low", "high", "n")}, "signature": score.signature.as_dict()} | (
+        {"note": score.note} if score.note else {}
     )
+
+
+def _read(raw: dict[str, Any]) -> RunRecord:
+    protocol = EvalProtocol.from_dict(_table(raw, "protocol"))
+    scores = {name: _score(name, score, protocol) for name, score in _table(raw, "scores").items()}
+    return msgspec.convert({**raw, "schema": SCHEMA, "protocol": protocol, "scores": scores}, RunRecord)
+
+
+def _table(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+    if not isinstance(raw.get(name), dict):
+        raise UsageError(f"`{name}` is a table, not {type(raw.get(name)).__name__}")
+    table: dict[str, Any] = raw[name]
+    return table
+
+
+def _score(name: str, raw: Any, protocol: EvalProtocol) -> Score:
+    """Read a score; its signature is a text in schema 1, an object under the record's protocol in schema 2."""
+    try:
+        held = raw["signature"]
+        signature = Signature.parse(held) if isinstance(held, str) else Signature.from_dict(held, protocol)
+        return msgspec.convert({**raw, "signature": signature}, Score)
+    except (msgspec.MsgspecError, UsageError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"the score of `{name}`: {error}") from error
+
+
+def _checked(record: RunRecord) -> RunRecord:
+    """Return the record. Raises UsageError for what types alone do not tell."""
+    if not record.model.name or not record.data.name:
+        raise UsageError("`model.name` and `data.name` are not empty")
+    ids = [sample.id for sample in record.samples]
+    if twice := next((name for name in ids if ids.count(name) > 1), None) if len(set(ids)) < len(ids) else None:
+        raise UsageError(f"`samples` names {twice!r} twice")
+    empty = next((s.id for s in record.samples if not all(s.rows.values())), None)
+    if empty is not None:
+        raise UsageError(f"`samples`: rows of {empty!r} are empty")
+    return record
 
 
 def read_records(paths: Sequence[Path]) -> list[RunRecord]:

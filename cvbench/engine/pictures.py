@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Num, Shaped, UInt8
 from PIL import Image, features
 
+from cvbench.core.digest import digest
 from cvbench.core.errors import UnsuitableInput, UsageError
-from cvbench.core.records import RunRecord, digest
+from cvbench.core.records import RunRecord
 from cvbench.core.types import Pixels
 from cvbench.metrics import METRICS
 from cvbench.store import atomic, file_name, write_text
@@ -78,7 +79,7 @@ class Gallery:
 def quality_metric(records: Sequence[RunRecord]) -> str | None:
     """Return the first metric of METRICS that judges single samples and that records have rows of; None without one."""
     present = {probe for r in records for s in r.samples[:1] for probe in s.rows}
-    usable = (name for name, m in METRICS.items() if m.probe in present and not m.distance and name != "bpp")
+    usable = (name for name, m in METRICS.items() if m.probe in present and not m.distance and m.ranked)
     return next(usable, None)
 
 
@@ -196,7 +197,7 @@ def save(
     Of each clip up to FRAMES frames, evenly spaced, fewer where `budget` bytes would be exceeded; where not even
     LEAST_FRAMES fit, pictures are averaged down by 2, 4, ... first. What an earlier choice stored is removed.
     """
-    data, protocol, key = records[0].data.name, str(records[0].protocol["name"]), _key(records, choice, budget)
+    data, protocol, key = records[0].data.name, records[0].protocol.name, _key(records, choice, budget)
     name = file_name(data, protocol)
     home = folder / "pictures" / name / key[:12]
     left, series = budget, sum(1 + len(models) for models in choice.values())
@@ -225,7 +226,7 @@ def _remove_others(home: Path) -> None:
 
 def _key(records: Sequence[RunRecord], choice: Choice, budget: int) -> str:
     """Digest of all that decides the stored pictures."""
-    made = [[r.model.name, r.model.digest, r.data.manifest, dict(r.protocol)] for r in records]
+    made = [[r.model.name, r.model.digest, r.data.manifest, r.protocol.as_dict()] for r in records]
     return digest([SCHEMA, budget, made, {k: list(v) for k, v in choice.items()}])
 
 

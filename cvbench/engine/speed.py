@@ -1,53 +1,59 @@
 """Throughput, latency and peak memory of encoding and decoding: a pass of its own, on one clip."""
 
 import os
-import platform
 import time
 from collections.abc import Callable
 from itertools import accumulate
-from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
 import torch
 from torch.profiler import ProfilerActivity, kineto_available, profile
 
-from cvbench.engine.coding import pad, traits_of
-from cvbench.nets.tensors import Latents, Videos, VideoVAE
+from cvbench.engine.coding import pad
+from cvbench.engine.device import device_name
+from cvbench.engine.subject import Subject
+from cvbench.nets.tensors import Videos
 
 BUDGET = 0.5  # seconds of repeats on each side
-VERSION = 2  # raise it when what is measured changes: the cache asks for it
+VERSION = 3  # raise it when what is measured changes: the cache asks for it
 T = TypeVar("T")
 
 
-@torch.inference_mode()
-def measure_speed(vae: VideoVAE, videos: Videos) -> dict[str, float | int | str | None]:
+RESOLUTION = 1e-5
+"""Seconds below which a call did nothing that could be timed."""
+
+
+def measure_speed(subject: Subject, videos: Videos) -> dict[str, float | int | str | None]:
     """Time encode and decode of `videos` as they are coded (padded): medians of at least one run after a warm-up.
 
-    Returns frames per second and milliseconds a call for each side, peak memory in MiB, the clip's shape and the
-    machine. Peak memory is what PyTorch allocates above what was held before: a codec's own buffers are not in it,
-    nor is the scratch of a convolution library. None where PyTorch was built without its profiler.
+    Returns frames per second and milliseconds a call for each side (None for a side that does nothing), peak memory in
+    MiB, the clip's shape and the machine. Peak memory is what PyTorch allocates above what was held before: a codec's
+    own buffers are not in it, nor is the scratch of a convolution library. None where PyTorch was built without its
+    profiler.
     """
-    padded = pad(videos, traits_of(vae))
-    frames = padded.shape[0] * padded.shape[2]
+    padded = pad(videos, subject.traits)
+    frames, device = padded.shape[2], padded.device
+    with subject.running() as model:
 
-    def warm_up() -> Latents:
-        latents = vae.encode(padded)
-        vae.decode(latents, padded.shape[2])
-        return latents
+        def warm_up() -> Any:
+            latents = model.encode(padded.clone())
+            model.decode(latents, frames)
+            return latents
 
-    latents, peak = _peak(warm_up, padded.device)
-    encode, runs = _time(lambda: vae.encode(padded), padded.device)
-    decode, _ = _time(lambda: vae.decode(latents, padded.shape[2]), padded.device)
+        latents, peak = _peak(warm_up, device)
+        encode, runs = _time(lambda: model.encode(padded), device)
+        decode, _ = _time(lambda: model.decode(latents, frames), device)
+    coded = padded.shape[0] * frames
     return {
-        "encode_fps": frames / encode,
-        "decode_fps": frames / decode,
-        "encode_ms": 1000 * encode,
-        "decode_ms": 1000 * decode,
+        "encode_fps": coded / encode if encode > RESOLUTION else None,
+        "decode_fps": coded / decode if decode > RESOLUTION else None,
+        "encode_ms": 1000 * encode if encode > RESOLUTION else None,
+        "decode_ms": 1000 * decode if decode > RESOLUTION else None,
         "peak_mib": None if peak is None else peak / 2**20,
         "shape": "x".join(map(str, padded.shape)),
         "runs": runs,
-        "device": device_name(padded.device),
+        "device": device_name(device),
         "threads": torch.get_num_threads(),
     }
 
@@ -84,14 +90,3 @@ def _peak(call: Callable[[], T], device: torch.device) -> tuple[T, int | None]:
     events: list[Any] = profiled.profiler.kineto_results.events() if profiled.profiler else []
     changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
     return result, max(accumulate((change for _, change in changes), initial=0))
-
-
-def device_name(device: torch.device) -> str:
-    """Return the name of the processor that does the work."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

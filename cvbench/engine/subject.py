@@ -1,25 +1,37 @@
-"""A model on its way through a run: what it is, when it is loaded, and what must be equal before rows are reused."""
+"""The model under test, whether a registry name, a file, `hf:` or an object: loaded, moved, held still, put back."""
 
-import importlib.metadata
-from collections.abc import Mapping
+import contextlib
+import copy
+import inspect
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
+from torch import Tensor, nn
 
 from cvbench import models, weights
-from cvbench.core.errors import CvbenchError
-from cvbench.core.protocol import EvalProtocol
-from cvbench.core.records import ModelFacts, digest
+from cvbench.core.digest import digest
+from cvbench.core.errors import UnsuitableInput, UsageError
+from cvbench.core.protocol import EvalProtocol, derive
+from cvbench.core.records import ModelFacts
 from cvbench.core.types import Traits
-from cvbench.engine.coding import DTYPES, reconstruct, traits_of
+from cvbench.engine.coding import Coded, code
+from cvbench.engine.fingerprint import Opaque, fingerprint
 from cvbench.models.entry import Loading, ModelEntry
-from cvbench.nets.tensors import VideoVAE
+from cvbench.models.own import OwnModel, load_own
+from cvbench.nets.arithmetic import arithmetic
+from cvbench.nets.tensors import Videos
+from cvbench.probes.bits import bits_of
 
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 Init = Literal["weights", "random"]
+Shape = tuple[int, int, int]
+"""Frames, height and width of a prepared clip."""
+SMALL = (5, 64, 64)
+"""Of the pattern that is coded before and after another, to see whether a model remembers; of images one frame."""
 
 
 @dataclass(frozen=True)
@@ -32,16 +44,14 @@ class Setting:
     init: Init = "weights"
 
 
-class Contender:
-    """One model of a run. `facts` and `key` are known before the network is loaded; `vae` loads it.
+class Subject:
+    """One model of a run. `facts` are known before the network is loaded; `model` loads it.
 
-    `key` stands for everything but the pixels and the protocol that decides the model's reconstruction: its
-    weights, options, adapter version, the libraries it runs on and the kind of device. None: never reuse rows.
+    `encode` and `decode` are the model's, in the arithmetic that the protocol asks for.
     """
 
     facts: ModelFacts
-    key: str | None
-    vae: VideoVAE
+    setting: Setting
 
     @property
     def name(self) -> str:
@@ -49,13 +59,51 @@ class Contender:
         return self.facts.name
 
     @property
+    def model(self) -> Any:
+        """The loaded model."""
+        raise NotImplementedError
+
+    def key(self, shape: Shape) -> str | None:
+        """Return what stands for all but pixels and protocol that decides the reconstruction of clips of a shape.
+
+        None: rows are never reused beyond this process.
+        """
+        raise NotImplementedError
+
+    @property
     def traits(self) -> Traits:
         """The loaded model's traits."""
-        return traits_of(self.vae)
+        return traits_of(self.model)
+
+    @property
+    def computes_in(self) -> str:
+        """The dtype that runs, where the model says that it is not the protocol's."""
+        return str(getattr(self.model, "computes_in", ""))
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Any]:
+        """Give the model to be run, in the arithmetic of the protocol."""
+        with arithmetic(tf32=self.setting.protocol.dtype == "tf32"):
+            yield self.model
+
+    def encode(self, videos: Videos) -> Any:
+        """Code clips, (b, 3, t, h, w) in [0, 1]."""
+        with self.running() as model:
+            return model.encode(videos)
+
+    def decode(self, latents: Any, frames: int) -> Any:
+        """Reconstruct clips of `frames` frames; what comes back is not checked."""
+        with self.running() as model:
+            return model.decode(latents, frames)
+
+    @contextlib.contextmanager
+    def held_still(self) -> Iterator[None]:
+        """Keep what belongs to somebody else as it is during a run, and give it back as it was."""
+        yield
 
 
-class Listed(Contender):
-    """A model of the registry. Raises MissingWeights or BadWeights at once, before any clip is read."""
+class Listed(Subject):
+    """A model of the registry or the hub. Raises MissingWeights or BadWeights at once, before any clip is read."""
 
     def __init__(self, spec: str, setting: Setting) -> None:
         self.label, self.entry, self.options = models.parse(spec)
@@ -63,18 +111,19 @@ class Listed(Contender):
         self.random = setting.init == "random" and self.entry.source is not None
         self.path = None if self.random or not self.entry.source else self._fetch()
         self.facts = facts_of(spec, self.entry, self._identity(), "random" if self.random else "weights")
-        self.key = digest([self.facts.digest, _runtime(setting.device)])
 
     def _fetch(self) -> Path:
-        source = self.entry.source
-        if source is None:
-            raise CvbenchError(f"{self.label} has no weights to fetch")
-        return weights.fetch(self.label, source, self.setting.weights)
+        assert self.entry.source is not None  # noqa: S101 - for the type checker
+        return weights.fetch(self.label, self.entry.source, self.setting.weights)
 
     def _identity(self) -> str:
         held = weights.path_digest(self.path) if self.path else f"random:{self.setting.protocol.seed}"
-        codec = _codec_version(self.entry)
-        return digest([self.label, self.entry.version, self.options, held if self.entry.source else codec])
+        made = [self.entry.build, self.entry.config, self.options, self.entry.version]
+        return digest([self.label, made, held if self.entry.source else _codec_version(self.entry)])
+
+    def key(self, shape: Shape) -> str | None:
+        """Return the digest of weights, entry, options and adapter version."""
+        return self.facts.digest
 
     def in_float32(self) -> "Listed | None":
         """Return the same model in float32, None where the dtype makes no difference: codecs, floors, float32."""
@@ -83,15 +132,12 @@ class Listed(Contender):
         return Listed(self.facts.name, replace(self.setting, protocol=replace(self.setting.protocol, dtype="fp32")))
 
     @cached_property
-    def vae(self) -> VideoVAE:  # type: ignore[override]
+    def model(self) -> Any:
         """Build the network and load its weights."""
-        build = models.resolve(self.entry.build)
+        build, protocol = models.resolve(self.entry.build), self.setting.protocol
         if self.entry.source is None:
-            built: VideoVAE = build(**self.options)
-            return built
-        protocol = self.setting.protocol
-        options = {**self.entry.config, **self.options}
-        loaded: VideoVAE = build(
+            return build(**self.options)
+        return build(
             Loading(
                 device=self.setting.device,
                 dtype=DTYPES[protocol.dtype],
@@ -99,29 +145,53 @@ class Listed(Contender):
                 tiling=protocol.tiling,
                 seed=protocol.seed,
                 path=self.path,
-                options=options,
+                options={**self.entry.config, **self.options},
             )
         )
-        return loaded
 
 
-class Custom(Contender):
-    """A user's own model, from a file, a module or an object; its networks must be in evaluation mode.
+class Own(Subject):
+    """A user's own model: an object as it is, or what a factory of theirs made (`code`).
 
-    Its code may change anywhere, so its key holds, beside the source file and every parameter, what it makes of
-    a fixed test pattern: when that changes, rows are measured anew.
+    The code of a factory may change anywhere, so the key of its rows holds all modules of its folder, the state and
+    settings of what it made, and what that makes of a pattern of the clips' own size and length. Of an object that was
+    handed over nothing is known for certain: its rows live in the process, unless it states a `cache_key`.
     """
 
-    def __init__(self, name: str, vae: VideoVAE, setting: Setting, source: str = "") -> None:
-        networks = networks_of(vae)
-        self.vae = vae if setting.protocol.dtype == "fp32" else Cast(vae, DTYPES[setting.protocol.dtype])
-        traits = traits_of(vae)
-        held = digest([source, [_state_digest(network) for network in networks]])
-        self.facts = ModelFacts(
+    def __init__(self, name: str, model: Any, setting: Setting, code: OwnModel | None = None) -> None:
+        self.setting, self.code = setting, code
+        with self._imports():
+            self.given = _with_methods(model)
+            self._prepare()
+            self.facts = self._facts(name)
+        self._behaviour: dict[Shape, str | None] = {}
+
+    def _prepare(self) -> None:
+        """Move and cast the networks of a factory's model, or of a copy; a user's object stays where it is."""
+        dtype, held = DTYPES[self.setting.protocol.dtype], dtype_of(self.given)
+        if self.code is None and held not in (None, dtype):
+            self.given, self.borrowed = copy.deepcopy(self.given), False
+        else:
+            self.borrowed = self.code is None
+        self.networks = networks_of(self.given)
+        if not self.borrowed:
+            for network in self.networks:
+                network.to(self.setting.device, dtype).eval().requires_grad_(False)
+        self._model = _Adapted(_adapted(self.given, self.setting.protocol), dtype)
+
+    def _facts(self, name: str) -> ModelFacts:
+        traits = traits_of(self._model)
+        try:
+            self.state, opaque = fingerprint(self.given), ""
+        except Opaque as error:
+            self.state, opaque = "", str(error)
+        self.opaque = opaque
+        source = self.code.source() if self.code else ""
+        return ModelFacts(
             name=name,
-            digest=held,
-            about=(type(vae).__doc__ or "").strip().split("\n")[0],
-            params=_params(vae, networks),
+            digest=digest([type(self.given).__qualname__, source, self.state]),
+            about=(type(self.given).__doc__ or "").strip().split("\n")[0],
+            params=_params(self._model.inner, self.networks),
             temporal=traits.temporal,
             spatial=traits.spatial,
             channels=traits.channels or None,
@@ -129,23 +199,115 @@ class Custom(Contender):
             frame_rule=str(traits.frame_rule),
             window=traits.window,
         )
-        behaviour = _behaviour(self.vae, traits, setting)
-        self.key = behaviour and digest([held, behaviour, _runtime(setting.device)])
+
+    @property
+    def model(self) -> Any:
+        """The model, with the methods that the harness calls."""
+        return self._model
+
+    def _imports(self) -> contextlib.AbstractContextManager[None]:
+        return self.code.workspace.entered() if self.code else contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Any]:
+        """Give the model to be run, with the modules of its folder in place."""
+        with self._imports(), super().running() as model:
+            yield model
+
+    def key(self, shape: Shape) -> str | None:
+        """Return a digest of code, state and behaviour; of a model that states a `cache_key`, of that."""
+        stated = getattr(self.given, "cache_key", None)
+        if isinstance(stated, str) and stated:
+            return digest(["stated", type(self.given).__qualname__, stated])
+        if self.code is None or self.opaque:
+            return None
+        if shape not in self._behaviour:
+            self._behaviour[shape] = self._observed(shape)
+        behaviour = self._behaviour[shape]
+        return behaviour and digest([self.code.factory, self.code.source(), self.state, behaviour])
+
+    def _observed(self, shape: Shape) -> str | None:
+        """Return a digest of what the model makes of a pattern; None when it cannot take it, or remembers."""
+        try:
+            small = (min(SMALL[0], shape[0]), *SMALL[1:])
+            before = self._made_of(small)
+        except Exception:  # of one fixed size, perhaps
+            small, before = shape, ""
+        try:
+            before = before or self._made_of(small)
+            made, after = self._made_of(shape), self._made_of(small)
+        except Exception:  # a user's model may raise anything; it will say so again on the first clip
+            return None
+        return made if before == after else None
+
+    def _made_of(self, shape: Shape) -> str:
+        count = 3 * shape[0] * shape[1] * shape[2]
+        ramp = torch.arange(count, dtype=torch.float64).mul_(0.6180339887498949).frac_().float().view(1, 3, *shape)
+        (made,) = code(self, ramp.to(self.setting.device), [0])
+        return fingerprint([made.recon, self._bits(made)])
+
+    def _bits(self, made: Coded) -> list[float]:
+        try:
+            return bits_of(made.latents, made.clips, self.traits.codebook)
+        except UnsuitableInput:
+            return []
+
+    @contextlib.contextmanager
+    def held_still(self) -> Iterator[None]:
+        """Put every submodule into evaluation mode, and back into its own mode afterwards."""
+        modes = [(module, module.training) for network in self.networks for module in network.modules()]
+        for network in self.networks:
+            network.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes:
+                module.training = mode
 
 
-class Cast:
-    """Runs a user's model in another dtype than float32."""
+class _Adapted:
+    """A user's model as the harness calls it: pixels in its networks' dtype, `decode(z)` of one argument as well."""
 
-    def __init__(self, vae: VideoVAE, dtype: torch.dtype) -> None:
-        self.inner, self.dtype, self.traits = vae, dtype, traits_of(vae)
+    def __init__(self, inner: Any, dtype: torch.dtype) -> None:
+        self.inner, self.dtype, self.traits = inner, dtype, traits_of(inner)
+        self.computes_in = str(getattr(inner, "computes_in", ""))
+        self.takes_frames = _takes_two(inner.decode)
 
-    def encode(self, videos: torch.Tensor) -> Any:
+    def encode(self, videos: Tensor) -> Any:
         """Encode in the dtype."""
         return self.inner.encode(videos.to(self.dtype))
 
-    def decode(self, latents: Any, frames: int) -> torch.Tensor:
-        """Decode, back to float32."""
-        return self.inner.decode(latents, frames).float()
+    def decode(self, latents: Any, frames: int) -> Any:
+        """Decode; an output object with a `sample`, as diffusers has them, gives that."""
+        made = self.inner.decode(latents, frames) if self.takes_frames else self.inner.decode(latents)
+        sample = getattr(made, "sample", None)
+        return sample if not isinstance(made, Tensor) and isinstance(sample, Tensor) else made
+
+
+def subject_of(model: Any, setting: Setting, name: str = "") -> Subject:
+    """Return the subject for a name of the registry or the hub, FILE.py:FACTORY, or an object.
+
+    Raises UsageError for unknown names and for objects without `encode` and `decode`, MissingWeights, BadWeights.
+    """
+    if not isinstance(model, str):
+        return Own(name or type(model).__name__, model, setting)
+    if not models.is_own(model):
+        return Listed(model, setting)
+    own = load_own(model)
+    return Own(name or model, own.model, setting, own)
+
+
+def protocol_for(model: Any, protocol: EvalProtocol) -> EvalProtocol:
+    """Return the protocol for a user's object: one of half precision says so in the protocol's name and signature."""
+    names = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+    held = None if isinstance(model, str) else names.get(dtype_of(model) or torch.float32)
+    return derive(protocol, [f"dtype={held}"]) if held and protocol.dtype == "fp32" else protocol
+
+
+def traits_of(model: Any) -> Traits:
+    """Return the model's traits; a model that states none is taken to accept any length and size."""
+    found = getattr(model, "traits", None)
+    return found if isinstance(found, Traits) else Traits()
 
 
 def facts_of(spec: str, entry: ModelEntry, identity: str = "", init: str = "weights") -> ModelFacts:
@@ -169,51 +331,104 @@ def facts_of(spec: str, entry: ModelEntry, identity: str = "", init: str = "weig
     )
 
 
+def networks_of(model: object) -> list[nn.Module]:
+    """Return the outermost torch modules that an object is or holds, at any depth, each once."""
+    found: dict[int, nn.Module] = {}
+    seen: set[int] = set()
+
+    def look(value: Any) -> None:
+        if id(value) in seen or isinstance(value, (str, bytes, int, float, Tensor, type)) or inspect.ismodule(value):
+            return
+        seen.add(id(value))
+        if isinstance(value, nn.Module):
+            found[id(value)] = value
+        elif isinstance(value, Mapping):
+            list(map(look, value.values()))
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            list(map(look, value))
+        elif inspect.ismethod(value):
+            look(value.__self__)
+        elif inspect.isfunction(value):
+            list(map(look, [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]))
+        else:
+            slots = [s for kind in type(value).__mro__ for s in getattr(kind, "__slots__", ()) if isinstance(s, str)]
+            list(map(look, [*getattr(value, "__dict__", {}).values(), *(getattr(value, s, None) for s in slots)]))
+
+    look(model)
+    inner = {id(child) for network in found.values() for child in network.modules() if child is not network}
+    return [network for key, network in found.items() if key not in inner]
+
+
+def _is_filled(cell: Any) -> bool:
+    try:
+        _ = cell.cell_contents
+    except ValueError:
+        return False
+    return True
+
+
+def dtype_of(model: object) -> torch.dtype | None:
+    """Return the dtype of most parameters of a model, None without any."""
+    counts: dict[torch.dtype, int] = {}
+    for network in networks_of(model):
+        for p in network.parameters():
+            if p.is_floating_point():
+                counts[p.dtype] = counts.get(p.dtype, 0) + p.numel()
+    return max(counts, key=lambda dtype: counts[dtype]) if counts else None
+
+
+def device_of(model: object) -> torch.device | None:
+    """Return the device of a model's first parameter, None without any."""
+    return next((p.device for network in networks_of(model) for p in network.parameters()), None)
+
+
+def _with_methods(model: Any) -> Any:
+    """Return the object that encodes and decodes: the model, or what DistributedDataParallel and the like wrap."""
+    while not _codes(model) and isinstance(getattr(model, "module", None), nn.Module):
+        model = model.module
+    if not _codes(model):
+        raise UsageError(f"a {type(model).__name__} is no model: it has no methods encode and decode")
+    return model
+
+
+def _codes(model: Any) -> bool:
+    return callable(getattr(model, "encode", None)) and callable(getattr(model, "decode", None))
+
+
+def _adapted(model: Any, protocol: EvalProtocol) -> Any:
+    """Return a model of diffusers with its adapter around it, any other as it is."""
+    from cvbench.models import diffusers
+
+    if not hasattr(diffusers, "is_known"):
+        return model
+    bare = getattr(model, "_orig_mod", model)
+    if not diffusers.is_known(bare):
+        return model
+    return diffusers.Diffusers.around(model, protocol.posterior, protocol.seed, protocol.tiling)
+
+
+def _takes_two(method: Any) -> bool:
+    try:
+        parameters = inspect.signature(method).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return len(positional) > 1 or any(p.kind == p.VAR_POSITIONAL for p in parameters)
+
+
 def _codec_version(entry: ModelEntry) -> str:
     version = getattr(models.resolve(entry.build), "codec_version", None)
     return str(version()) if version else ""
 
 
-def _runtime(device: torch.device) -> list[str]:
-    """Return what else may move a reconstruction in its last digits."""
-    return [device.type, torch.__version__, importlib.metadata.version("diffusers")]
-
-
-def networks_of(vae: object) -> list[torch.nn.Module]:
-    """Return the torch modules a model is or holds."""
-    if isinstance(vae, torch.nn.Module):
-        return [vae]
-    held = vars(vae).values() if hasattr(vae, "__dict__") else ()
-    return [value for value in held if isinstance(value, torch.nn.Module)]
-
-
-def _state_digest(network: torch.nn.Module) -> str:
-    return digest([[name, list(t.shape), _tensor_digest(t)] for name, t in network.state_dict().items()])
-
-
-def _tensor_digest(tensor: torch.Tensor) -> str:
-    return digest(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes().hex())
-
-
-def _params(vae: object, networks: list[torch.nn.Module]) -> tuple[int, int] | None:
+def _params(model: object, networks: list[nn.Module]) -> tuple[int, int] | None:
     """Count encoder and decoder parameters where the model has parts of these names."""
-    stated = getattr(vae, "params", None)
+    stated = getattr(model, "params", None)
     if isinstance(stated, tuple):
         return stated
-    for owner in (vae, *networks):
+    for owner in (model, *networks):
         halves = [getattr(owner, half, None) for half in ("encoder", "decoder")]
-        if all(isinstance(half, torch.nn.Module) for half in halves):
+        if all(isinstance(half, nn.Module) for half in halves):
             counts = [sum(p.numel() for p in half.parameters()) for half in halves if half is not None]
             return counts[0], counts[1]
     return None
-
-
-def _behaviour(vae: VideoVAE, traits: Traits, setting: Setting) -> str | None:
-    """Return a digest of what the model makes of a fixed pattern, None when it cannot take it."""
-    side = max(64, traits.least_side)
-    ramp = torch.arange(3 * 5 * side * side, dtype=torch.float32).mul_(0.618034).frac_().view(1, 3, 5, side, side)
-    try:
-        recon, _ = reconstruct(vae, ramp.to(setting.device), setting.protocol)
-    except Exception:  # a user's model may raise anything; it will say so again on the first clip
-        return None
-    return digest(np.asarray(recon.cpu()).tobytes().hex())

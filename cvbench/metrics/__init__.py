@@ -5,15 +5,14 @@ from cvbench.metrics.registry import (
     METRICS,
     Metric,
     Rows,
-    clip_psnr,
     few,
     frame_consistency,
     frechet_infinite,
     frechet_of_sets,
     resolve,
+    sample_values,
     score,
     set_score,
-    signature,
 )
 
 __all__ = [
@@ -21,13 +20,12 @@ __all__ = [
     "METRICS",
     "Metric",
     "Rows",
-    "clip_psnr",
     "few",
     "frame_consistency",
     "frechet_infinite",
     "frechet_of_sets",
     "resolve",
+    "sample_values",
     "score",
     "set_score",
-    "signature",
 ]

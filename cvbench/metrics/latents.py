@@ -61,9 +61,19 @@ def gaussian(of_clips: Sequence[Sums]) -> Gaussian:
     n, x, xx = np.sum(of_clips, axis=0).T
     mean, total = x / n, n.sum()
     shift = x.sum() / total
-    spread = np.sqrt(max(xx.sum() / total - shift**2, 0.0))
-    std = np.sqrt(np.maximum(xx / n - mean**2, 0.0))
+    spread = float(np.sqrt(_variance(xx.sum() / total, np.asarray(shift))))
+    std = np.sqrt(_variance(xx / n, mean))
     return Gaussian(int(n[0]), mean, std, float(shift), float(1 / spread) if spread else float("inf"))
+
+
+ROUNDING = 1e-12
+"""Share of a mean square below which a variance is what rounding left of the difference of two sums."""
+
+
+def _variance(square: Channels, mean: Channels) -> Channels:
+    """Mean square minus squared mean; 0 where that is rounding alone: a constant channel has no spread."""
+    variance = square - mean**2
+    return np.asarray(np.where(variance > ROUNDING * square, variance, 0.0))
 
 
 def pair_sums(x: Shaped[np.ndarray, "c ..."], y: Shaped[np.ndarray, "c ..."]) -> PairSums:
@@ -78,8 +88,8 @@ def pair_sums(x: Shaped[np.ndarray, "c ..."], y: Shaped[np.ndarray, "c ..."]) ->
 def correlation(of_clips: Sequence[PairSums]) -> Channels:
     """Pearson's correlation of each channel over all clips; 0 where one of the two is constant."""
     n, x, y, xx, yy, xy = np.sum(of_clips, axis=0).T
-    covariance, left, right = xy - x * y / n, xx - x * x / n, yy - y * y / n
-    spread = np.sqrt(np.maximum(left * right, 0.0))
+    covariance, left, right = xy - x * y / n, n * _variance(xx / n, x / n), n * _variance(yy / n, y / n)
+    spread = np.sqrt(left * right)
     found: Channels = np.divide(covariance, spread, out=np.zeros_like(spread), where=spread > 0)
     return found
 

@@ -1,36 +1,46 @@
-"""Metrics: stored rows to one number. The table is the registry; the direction of good lives here and nowhere else."""
+"""Metrics: stored rows to one number. The table is the registry; all that is known of a metric stands in it."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from jaxtyping import Float64
 
 from cvbench.core.errors import UnknownName, UnsuitableInput, UsageError
 from cvbench.core.protocol import EvalProtocol
-from cvbench.core.records import Score
+from cvbench.core.records import RunRecord, Score
+from cvbench.core.signature import Signature
 from cvbench.metrics.statistics import bootstrap_mean, folds, jackknife
 
 Rows = Sequence[np.ndarray]
 """One array a sample, one value a frame."""
+Values = Float64[np.ndarray, " n"]
+"""One value a sample."""
 
 
-def clip_means(rows: Rows) -> np.ndarray:
+def clip_means(rows: Rows, protocol: EvalProtocol) -> Values:
     """Mean over each clip's frames: a long clip weighs no more than a short one."""
-    return np.array([np.mean(row, dtype=np.float64) for row in rows])
+    return np.array([np.mean(row, dtype=np.float64) for row in rows], np.float64)
 
 
-def clip_psnr(rows: Rows) -> np.ndarray:
-    """PSNR of each clip's mean squared error, from the frames' PSNR (dB)."""
-    return np.array([_decibels(np.mean(_squared_error(row))) for row in rows])
+def clip_psnr(rows: Rows, protocol: EvalProtocol) -> Values:
+    """What `psnr_mean` averages over clips: mean dB of the frames, dB of the clip's error, or that error negated."""
+    if protocol.psnr_mean == "frames":
+        return clip_means(rows, protocol)
+    errors = np.array([np.mean(10 ** (-np.asarray(row, np.float64) / 10)) for row in rows], np.float64)
+    return -errors if protocol.psnr_mean == "set" else np.asarray(-10 * np.log10(errors))
 
 
-def _squared_error(psnr: np.ndarray) -> np.ndarray:
-    return np.asarray(10 ** (-np.asarray(psnr, np.float64) / 10))
+def set_psnr(mean: float, protocol: EvalProtocol) -> float:
+    """Decibels of a mean of `clip_psnr`'s values."""
+    return -10 * math.log10(max(-mean, 1e-10)) if protocol.psnr_mean == "set" else mean
 
 
-def _decibels(mse: float) -> float:
-    return float(-10 * np.log10(mse))
+def as_it_is(mean: float, protocol: EvalProtocol) -> float:
+    """The mean of the values is the score."""
+    return mean
 
 
 class Estimate(NamedTuple):
@@ -130,13 +140,19 @@ Task = Literal["reconstruction", "generation"]
 
 @dataclass(frozen=True)
 class Metric:
-    """A reduction of one probe's rows to a score.
+    """A reduction of one probe's rows to a score, and all that tables and checks must know of it.
 
-    Without `distance`, `clips` gives one value a sample, whose mean is the score. With it, the probe is a feature
-    probe and the score compares all rows of the reconstructions (or generated videos) with all of the targets.
+    Without `distance`, samples are averaged: `per_sample` gives one value each, on the scale on which they are
+    averaged, more being better or worse as `better` says, and `of_mean` takes their mean to the score. With it, the
+    probe is a feature probe and the score compares all rows of the reconstructions (or generated videos) with all of
+    the targets.
 
     With `derive`, the rows called `probe` are made from those of the feature probe `features`: of a generated video
     and, where `partner` names one, of the prompt or picture that it was made from.
+
+    `reduced_by` names the protocol's fields that `per_sample` and `of_mean` ask for. `least` and `most` bound what the
+    metric can be. `tolerance` is how much worse a stored score may become, in the metric's unit; None stands for a
+    hundredth of it. One that is not `ranked` has no best.
     """
 
     probe: str
@@ -144,7 +160,13 @@ class Metric:
     label: str
     unit: str = ""
     digits: int = 3
-    clips: Callable[[Rows], np.ndarray] = clip_means
+    tolerance: float | None = None
+    least: float = -math.inf
+    most: float = math.inf
+    ranked: bool = True
+    per_sample: Callable[[Rows, EvalProtocol], Values] = clip_means
+    of_mean: Callable[[float, EvalProtocol], float] = as_it_is
+    reduced_by: tuple[str, ...] = ()
     distance: Distance | None = None
     about: str = ""
     task: Task = "reconstruction"
@@ -159,54 +181,85 @@ class Metric:
 
     @property
     def arrow(self) -> str:
-        """↑ when more is better, ↓ when less is."""
-        return "↑" if self.better == "higher" else "↓"
+        """↑ when more is better, ↓ when less is, nothing where there is no best."""
+        return ("↑" if self.better == "higher" else "↓") if self.ranked else ""
+
+    @property
+    def title(self) -> str:
+        """Label and arrow, as a column has them."""
+        return f"{self.label} {self.arrow}".rstrip()
+
+    def values(self, rows: Rows, protocol: EvalProtocol) -> Values:
+        """One value a sample, on the scale on which samples are averaged."""
+        return self.per_sample(rows, protocol)
+
+    def score(self, mean: float, protocol: EvalProtocol) -> float:
+        """The score that a mean of such values stands for; it is monotone, and keeps the direction."""
+        return min(max(self.of_mean(mean, protocol), self.least), self.most)
 
 
-def _of_sets(probe: str, label: str, digits: int, distance: Distance, about: str) -> Metric:
-    return Metric(probe, "lower", label, digits=digits, distance=distance, about=about, task="generation")
+def _of_sets(probe: str, label: str, digits: int, distance: Distance, about: str, **more: Any) -> Metric:
+    return Metric(probe, "lower", label, digits=digits, distance=distance, about=about, **more)
+
+
+def _generated(probe: str, label: str, digits: int, distance: Distance, about: str) -> Metric:
+    return _of_sets(probe, label, digits, distance, about, task="generation")
 
 
 def _derived(
     probe: str, label: str, features: str, derive: Derive, partner: Literal["", "prompt", "first frame"], about: str
 ) -> Metric:
     return Metric(
-        probe, "higher", label, about=about, task="generation", features=features, derive=derive, partner=partner
-    )
+        probe, "higher", label, about=about, task="generation", features=features, derive=derive, partner=partner,
+        least=-1.0, most=1.0,
+    )  # fmt: skip
 
 
 METRICS = {
-    "psnr": Metric("psnr", "higher", "PSNR", "dB", 2, about="peak signal-to-noise ratio of each frame"),
-    "ssim": Metric("ssim", "higher", "SSIM", about="structural similarity, Gaussian window 11, valid region, RGB"),
-    "ms-ssim": Metric("ms-ssim", "higher", "MS-SSIM", about="multi-scale SSIM, 5 scales (sides above 160 px)"),
-    "lpips-vgg": Metric("lpips-vgg", "lower", "LPIPS-VGG", about="learned perceptual distance v0.1, VGG16"),
-    "lpips-alex": Metric("lpips-alex", "lower", "LPIPS-Alex", about="learned perceptual distance v0.1, AlexNet"),
+    "psnr": Metric(
+        "psnr", "higher", "PSNR", "dB", 2, 0.02, most=100.0, per_sample=clip_psnr, of_mean=set_psnr,
+        reduced_by=("psnr_mean",),
+        about="peak signal-to-noise ratio of each frame",
+    ),
+    "ssim": Metric(
+        "ssim", "higher", "SSIM", tolerance=5e-4, least=-1.0, most=1.0,
+        about="structural similarity, Gaussian window 11, valid region, RGB",
+    ),
+    "ms-ssim": Metric(
+        "ms-ssim", "higher", "MS-SSIM", tolerance=5e-4, least=-1.0, most=1.0,
+        about="multi-scale SSIM, 5 scales (sides above 160 px)",
+    ),
+    "lpips-vgg": Metric(
+        "lpips-vgg", "lower", "LPIPS-VGG", tolerance=5e-4, least=0.0, about="learned perceptual distance v0.1, VGG16"
+    ),
+    "lpips-alex": Metric(
+        "lpips-alex", "lower", "LPIPS-Alex", tolerance=5e-4, least=0.0,
+        about="learned perceptual distance v0.1, AlexNet",
+    ),
     "flicker": Metric(
-        "flicker", "lower", "Flicker", digits=4, about="error of the change from frame to frame, in [0, 1]"
+        "flicker", "lower", "Flicker", digits=4, tolerance=1e-4, least=0.0, most=1.0,
+        about="error of the change from frame to frame, in [0, 1]",
     ),
-    "rfid": Metric("inception", "lower", "rFID", "", 2, distance=frechet, about="FID of reconstructions and targets"),
-    "rkid": Metric("inception", "lower", "rKID", "", 4, distance=kid, about="KID of reconstructions and targets"),
-    "rfvd": Metric(
-        "i3d-direct224", "lower", "rFVD", "", 2, distance=frechet, about="FVD of reconstructions and targets"
+    "rfid": _of_sets("inception", "rFID", 2, frechet, "FID of reconstructions and targets", tolerance=0.05),
+    "rkid": _of_sets("inception", "rKID", 4, kid, "KID of reconstructions and targets", tolerance=1e-4),
+    "rfvd": _of_sets("i3d-direct224", "rFVD", 2, frechet, "FVD of reconstructions and targets", tolerance=0.5),
+    "rkvd": _of_sets("i3d-direct224", "rKVD", 3, polynomial_mmd, "KVD of the same", tolerance=0.05),
+    "rfvd-stylegan": _of_sets(
+        "i3d-short224crop", "rFVD-StyleGAN", 2, frechet, "FVD with StyleGAN-V's resize and crop", tolerance=0.5
     ),
-    "rkvd": Metric("i3d-direct224", "lower", "rKVD", "", 3, distance=polynomial_mmd, about="KVD of the same"),
-    "rfvd-stylegan": Metric(
-        "i3d-short224crop",
-        "lower",
-        "rFVD-StyleGAN",
-        "",
-        2,
-        distance=frechet,
-        about="FVD with StyleGAN-V's resize and crop",
+    "bpp": Metric(
+        "bpp", "lower", "bpp", "bit/px", 3, 1e-3, least=0.0, ranked=False,
+        about="bits spent per pixel: a codec's bytes, a network's latents of the padded clip (16 bits a number)",
     ),
-    "bpp": Metric("bpp", "lower", "bpp", "bit/px", 3, about="bits spent per pixel: counted for codecs, else nominal"),
-    "fid": _of_sets("inception", "FID", 2, frechet_of_sets, "Fréchet distance of Inception's features, as pytorch-fid"),
-    "fid-inf": _of_sets("inception", "FID∞", 2, frechet_infinite, "FID extrapolated to infinitely many samples"),
-    "kid": _of_sets("inception", "KID", 4, kid, "kernel distance of the same features, 100 subsets of 1,000"),
-    "fvd": _of_sets("i3d-direct224", "FVD", 2, frechet_of_sets, "Fréchet distance of I3D's logits, clips at 224×224"),
-    "fvd-inf": _of_sets("i3d-direct224", "FVD∞", 2, frechet_infinite, "FVD extrapolated to infinitely many samples"),
-    "kvd": _of_sets("i3d-direct224", "KVD", 3, polynomial_mmd, "kernel distance of the same, unbiased, whole sets"),
-    "fvd-stylegan": _of_sets(
+    "fid": _generated(
+        "inception", "FID", 2, frechet_of_sets, "Fréchet distance of Inception's features, as pytorch-fid"
+    ),
+    "fid-inf": _generated("inception", "FID∞", 2, frechet_infinite, "FID extrapolated to infinitely many samples"),
+    "kid": _generated("inception", "KID", 4, kid, "kernel distance of the same features, 100 subsets of 1,000"),
+    "fvd": _generated("i3d-direct224", "FVD", 2, frechet_of_sets, "Fréchet distance of I3D's logits, clips at 224×224"),
+    "fvd-inf": _generated("i3d-direct224", "FVD∞", 2, frechet_infinite, "FVD extrapolated to infinitely many samples"),
+    "kvd": _generated("i3d-direct224", "KVD", 3, polynomial_mmd, "kernel distance of the same, unbiased, whole sets"),
+    "fvd-stylegan": _generated(
         "i3d-short224crop", "FVD-StyleGAN", 2, frechet_of_sets, "FVD of clips with short side 224, cropped"
     ),
     "clip": _derived("clip-text", "CLIP", "clip", cosines, "prompt", "cosine of CLIP's embeddings, picture and prompt"),
@@ -219,7 +272,7 @@ METRICS = {
     "pic": _derived(
         "pic", "PIC", "dreamsim", cosines, "first frame", "1 - DreamSim of each frame and the input picture, mean"
     ),
-}
+}  # fmt: skip
 ALIASES = {"lpips": "lpips-vgg or lpips-alex, as the protocol's field `lpips` says"}
 
 
@@ -246,24 +299,42 @@ def _elsewhere(name: str) -> str:
     return f"{text}; what comes nearest here is {like}" if like in METRICS and like != name else text
 
 
-def score(name: str, rows: Rows, protocol: EvalProtocol, signature: str) -> Score:
-    """Reduce rows to the score of metric `name` with a 95 % bootstrap interval over samples."""
+def score(name: str, rows: Rows, protocol: EvalProtocol, signature: Signature) -> Score:
+    """Reduce rows to the score of metric `name` with a 95 % bootstrap interval over samples.
+
+    Raises UnsuitableInput for no rows, and for rows that are not finite.
+    """
     metric = METRICS[name]
-    if name == "psnr" and protocol.psnr_mean == "set":
-        return _set_psnr(rows, signature)
-    values = clip_psnr(rows) if name == "psnr" and protocol.psnr_mean == "clip" else metric.clips(rows)
-    low, high = bootstrap_mean(values) or (None, None)
-    return Score(float(values.mean()), low, high, len(values), signature)
+    values = metric.values(rows, protocol)
+    mean, interval = float(values.mean()), bootstrap_mean(values)
+    low, high = (metric.score(edge, protocol) for edge in interval) if interval else (None, None)
+    return Score(metric.score(mean, protocol), low, high, len(values), signature)
+
+
+def sample_values(record: RunRecord, name: str) -> dict[tuple[str, str], float]:
+    """Return one value a sample by id and hash of its pixels, as the metric averages them; none for metrics of sets."""
+    metric = METRICS[name]
+    samples = [s for s in record.samples if metric.probe in s.rows]
+    values = metric.values([np.asarray(s.rows[metric.probe], np.float64) for s in samples], record.protocol)
+    return {(s.id, s.sha256): float(v) for s, v in zip(samples, values, strict=True)}
 
 
 FEW = 2048  # rows below which Fréchet distances are biased by units (Chong & Forsyth 2020)
 
 
-def set_score(name: str, rows: Rows, targets: Rows, signature: str) -> Score:
-    """Compare all feature rows of the samples with all of their targets; `note` says when they are too few."""
+def set_score(name: str, rows: Rows, targets: Rows, signature: Signature) -> Score:
+    """Compare all feature rows of the samples with all of their targets; `note` says when they are too few.
+
+    Raises UnsuitableInput, saying why, for fewer than two rows on a side and for rows that are not finite.
+    """
     distance = METRICS[name].distance
     if distance is None:
         raise UnknownName("metric of sets", name, [n for n, m in METRICS.items() if m.distance])
+    for side in (rows, targets):
+        if (count := sum(map(len, side))) < 2:
+            raise UnsuitableInput(f"compares whole sets, of which {count} row is none")
+        if broken := sum(not np.isfinite(row).all() for row in side):
+            raise UnsuitableInput(f"the features of {broken} of {len(side)} samples are not finite")
     groups, others = (np.repeat(np.arange(len(side)), [len(row) for row in side]) for side in (rows, targets))
     x, y = np.concatenate(rows), np.concatenate(targets)
     value, low, high = distance(x, y, groups, others)
@@ -277,24 +348,3 @@ def few(name: str, n: int, d: int) -> str:
     if n <= d:
         return f"**under-sampled**: {n} rows in {d} dimensions; compare only at equal n"
     return f"n = {n} < {FEW}: biased upwards; compare only at equal n"
-
-
-def _set_psnr(rows: Rows, signature: str) -> Score:
-    """PSNR of the mean squared error of the whole set; the interval is that of the error, in decibels."""
-    errors = np.array([np.mean(_squared_error(row)) for row in rows])
-    low, high = bootstrap_mean(errors) or (None, None)
-    return Score(
-        _decibels(errors.mean()),
-        None if high is None else _decibels(high),
-        None if low is None else _decibels(max(low, 1e-10)),
-        len(rows),
-        signature,
-    )
-
-
-def signature(name: str, data: str, manifest: str, protocol: EvalProtocol, version: str) -> str:
-    """Return what must agree before two scores may share a column, as one line to read and compare."""
-    fields = {k: v for k, v in protocol.as_dict().items() if k not in ("name", "version")}
-    shown = " ".join(f"{k}={str(v).lower()}" for k, v in fields.items())
-    held = f"{data}#{manifest[:12]}" if manifest else data
-    return f"{name}:{version} data={held} protocol={protocol.name}/{protocol.version} {shown}"

@@ -1,23 +1,20 @@
 """The models by name, and how a name becomes a model."""
 
-import hashlib
 import importlib
-import importlib.util
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cvbench.core.errors import UnknownName, UsageError
 from cvbench.models.beyond_entries import BEYOND
 from cvbench.models.builtin import BUILTIN
 from cvbench.models.entry import ModelEntry, Option
 from cvbench.models.interp_entries import INTERPOLATION, at_factor
+from cvbench.models.own import is_own
 from cvbench.models.paper import PAPER
 from cvbench.models.tiny_entries import TINY
 from cvbench.models.zoo import ZOO
 
-if TYPE_CHECKING:
-    from cvbench.nets.tensors import VideoVAE
+__all__ = ["MODELS", "find", "is_own", "parse", "resolve"]
 
 MODELS: dict[str, ModelEntry] = {**BUILTIN, **TINY, **PAPER, **ZOO, **BEYOND, **INTERPOLATION}
 TIMES = re.compile(r"\d+x")
@@ -66,37 +63,3 @@ def resolve(target: str) -> Any:
     """Import `module:attribute`."""
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)
-
-
-def is_custom(spec: str) -> bool:
-    """Tell whether `spec` names a user's own model: path/to/file.py:factory or package.module:factory."""
-    head, colon, tail = spec.rpartition(":")
-    return bool(colon) and tail.isidentifier() and head != "hf" and "@" not in tail
-
-
-def load_custom(spec: str) -> tuple["VideoVAE", str]:
-    """Call the user's factory; return its model and the SHA-256 of its source file.
-
-    Raises UsageError when the file, module or factory is not there, fails, or makes no model.
-    """
-    head, _, factory = spec.rpartition(":")
-    try:
-        module = _module_of_file(Path(head)) if head.endswith(".py") else importlib.import_module(head)
-        model = getattr(module, factory)()
-    except Exception as error:  # the user's code may raise anything
-        raise UsageError(f"--models {spec}: {type(error).__name__}: {error}") from error
-    if not (callable(getattr(model, "encode", None)) and callable(getattr(model, "decode", None))):
-        raise UsageError(f"--models {spec}: {factory}() gave a {type(model).__name__} without encode and decode")
-    source = Path(str(module.__file__)).read_bytes() if getattr(module, "__file__", None) else b""
-    return model, hashlib.sha256(source).hexdigest()
-
-
-def _module_of_file(path: Path) -> Any:
-    if not path.is_file():
-        raise UsageError(f"{path} is no file")
-    location = importlib.util.spec_from_file_location(f"cvbench_user_{path.stem}", path)
-    if location is None or location.loader is None:
-        raise UsageError(f"{path} cannot be imported")
-    module = importlib.util.module_from_spec(location)
-    location.loader.exec_module(module)
-    return module

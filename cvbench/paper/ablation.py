@@ -8,11 +8,11 @@ from typing import Literal
 import numpy as np
 
 from cvbench.core.records import RunRecord, Score
+from cvbench.metrics import sample_values
 from cvbench.metrics.statistics import EXACT, Difference, holm, paired_difference, paired_permutation
 from cvbench.paper.read import Block, PaperColumn, PaperRow, Question
-from cvbench.tables import NOTHING, Cell, Column, Footnotes, Table, differences
+from cvbench.tables import NOTHING, Cell, Column, Footnotes, Table
 from cvbench.tables.cells import ABSENT, FAILED, NOT_RUN
-from cvbench.tables.ranking import Standing
 from cvbench.tables.table import signed
 
 ALPHA = 0.05
@@ -95,7 +95,7 @@ class Ablation:
         records = [self.record(r, column) for r in (row, self.question.reference)]
         if any(_absent(record, column) for record in records) or self._unlike(row, column):
             return None
-        ours, theirs = (Standing(r.scores[column.metric], r, column.info).clips for r in records if r)
+        ours, theirs = (sample_values(r, column.metric) for r in records if r)
         common = [key for key in theirs if key in ours]
         if not common:
             return None
@@ -105,9 +105,9 @@ class Ablation:
     def _unlike(self, row: PaperRow, column: PaperColumn) -> str:
         """Say in what a score was made otherwise than the reference's; which samples agree is found one by one."""
         ours, theirs = self.score(row, column), self.score(self.question.reference, column)
-        if ours is None or theirs is None or _how(ours) == _how(theirs):
+        if ours is None or theirs is None:
             return ""
-        return differences(_how(theirs), _how(ours))
+        return theirs.signature.without_samples().difference(ours.signature.without_samples())
 
     def _line(self, row: PaperRow, data: str, metrics: list[str], footnotes: Footnotes) -> list[Cell]:
         columns = {c.metric: c for c in self.block.columns if c.data == data}
@@ -154,10 +154,6 @@ def _absent(record: RunRecord | None, column: PaperColumn) -> str:
     if column.metric in record.scores:
         return ""
     return NOTHING if column.metric in record.unavailable else NOT_RUN
-
-
-def _how(score: Score) -> str:
-    return " ".join(token for token in score.signature.split() if not token.startswith("data="))
 
 
 def _tested(test: PairedTest) -> list[Cell]:

@@ -10,7 +10,7 @@ from cvbench.paper.finding import finding
 from cvbench.paper.read import FACTS, Block, PaperColumn, PaperRow, PaperTable
 from cvbench.paper.stored import filled_up, how_to_run
 from cvbench.tables import Cell, Column, Footnotes, Scores, SignatureMismatch, Table
-from cvbench.tables.build import Contestant, lineup
+from cvbench.tables.build import TableRow, lineup
 from cvbench.tables.cells import NOT_RUN, Style, compatibility, data_notes, parameters, untrained
 from cvbench.tables.ranking import tie_remark
 from cvbench.tables.table import NOTHING
@@ -83,27 +83,27 @@ class _Filling:
         metrics = {c.metric: replace(c.info, label=c.label) for c in block.columns}
         self.scores = Scores(taken, metrics, self.footnotes, style)
 
-    def _take(self, rows: Sequence[Contestant], style: Style) -> dict[str, Contestant]:
+    def _take(self, rows: Sequence[TableRow], style: Style) -> dict[str, TableRow]:
         """Return by model its record on each data set, under the table's protocol where it was run under several."""
         places: dict[str, dict[str, list[RunRecord]]] = {}
         for row in rows:
             for data, record in row.records.items():
                 places.setdefault(row.model, {}).setdefault(data, []).append(record)
         return {
-            model: Contestant(model, "", {data: self._one(found, style) for data, found in of_model.items()})
+            model: TableRow(model, "", {data: self._one(found, style) for data, found in of_model.items()})
             for model, of_model in places.items()
         }
 
     def _one(self, found: Sequence[RunRecord], style: Style) -> RunRecord:
         """Return a place's record. Raises SignatureMismatch for several, none of them under the table's protocol."""
-        chosen = next((r for r in found if r.protocol["name"] == self.block.protocol), found[0])
+        chosen = next((r for r in found if r.protocol.name == self.block.protocol), found[0])
         if len(found) == 1:
             return chosen
         where = f"{chosen.model.name} on {chosen.data.name}"
-        protocols = ", ".join(str(r.protocol["name"]) for r in found)
-        if chosen.protocol["name"] != self.block.protocol and not style.allow_mixed:
+        protocols = ", ".join(r.protocol.name for r in found)
+        if chosen.protocol.name != self.block.protocol and not style.allow_mixed:
             raise SignatureMismatch(f"{where} was run under {protocols}; tabulate one of them, or pass --allow-mixed")
-        self.footnotes.refer(f"{where}: run under {protocols}; shown: {chosen.protocol['name']}")
+        self.footnotes.refer(f"{where}: run under {protocols}; shown: {chosen.protocol.name}")
         return chosen
 
     def table(self) -> Table:
@@ -176,9 +176,9 @@ def _other_protocol(name: str, records: Sequence[RunRecord]) -> list[str]:
     if name not in PROTOCOLS:
         return []
     asked = {k: v for k, v in PROTOCOLS[name].as_dict().items() if k != "name"}
-    found = {str(r.protocol["name"]): r.protocol for r in records}
+    found = {r.protocol.name: r.protocol.as_dict() for r in records}
     differing = {
-        other: ", ".join(f"{k} is {p[k]} instead of {v}" for k, v in asked.items() if k in p and p[k] != v)
+        other: ", ".join(f"{k} is {p[k]} instead of {v}" for k, v in asked.items() if p[k] != v)
         for other, p in found.items()
     }
     return [f"measured under {other}, not {name}: {text}" for other, text in differing.items() if text]

@@ -6,7 +6,6 @@ from pathlib import Path
 from cvbench.core.records import RunRecord
 from cvbench.core.suites import load_suite
 from cvbench.paper.read import Block
-from cvbench.tables import differences
 
 PLACE = "reports/ablations"
 
@@ -50,7 +49,7 @@ def _unlike(given: RunRecord, stored: RunRecord) -> str:
     if given.data.name != stored.data.name:
         return ""
     pairs = [(given.scores[m].signature, stored.scores[m].signature) for m in given.scores if m in stored.scores]
-    return next((differences(*pair) for pair in pairs if pair[0] != pair[1]), "")
+    return next((found for mine, theirs in pairs if (found := mine.difference(theirs))), "")
 
 
 def _names(records: Sequence[RunRecord]) -> str:

@@ -52,13 +52,14 @@ class ProbeEntry:
     """What is known of a probe without loading it.
 
     `build` names "module:callable"; with a `source` it is called with the weights' path and the device, else with
-    nothing. `per` says what one row stands for.
+    nothing. `per` says what one row stands for, `looks_at` what is measured: frames beside their target, or latents.
     """
 
     build: str
     version: str
     per: Literal["frame", "clip"] = "frame"
     source: Source | None = None
+    looks_at: Literal["frames", "latents"] = "frames"
 
 
 _VGG = Source(
@@ -79,6 +80,7 @@ PROBES: dict[str, ProbeEntry] = {
     "flicker": ProbeEntry("cvbench.probes.temporal:Flicker", "1"),
     "lpips-vgg": ProbeEntry("cvbench.probes.perceptual:lpips_vgg", "vgg-v0.1-1", source=_VGG),
     "lpips-alex": ProbeEntry("cvbench.probes.perceptual:lpips_alex", "alex-v0.1-1", source=_ALEX),
+    "bpp": ProbeEntry("cvbench.probes.bits:bits_of", "2", "clip", looks_at="latents"),
 }
 
 

@@ -4,10 +4,9 @@ Networks see a fixed number of frames at a time, the last batch filled up: a row
 alone, whatever it is measured with, and memory stays bounded.
 """
 
-import contextlib
 import importlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 
 from cvbench.core.errors import BadWeights, Unavailable, UnsuitableInput
 from cvbench.nets import i3d
+from cvbench.nets.arithmetic import arithmetic
 from cvbench.nets.dreamsim import SIDE, DreamSim, read_state
 from cvbench.nets.inception import FidInception, prepare
 from cvbench.nets.tensors import Video
@@ -42,23 +42,10 @@ State = dict[str, Tensor]
 Embed = Callable[[Tensor], Tensor]
 
 
-@contextlib.contextmanager
-def full_float32() -> Iterator[None]:
-    """Run networks in full float32 with fixed algorithms: TF32, cuDNN's default, moves features in the third digit."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, deterministic=True, allow_tf32=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-@torch.inference_mode()
 def in_batches(items: Shaped[Tensor, "n ..."], embed: Embed, device: torch.device) -> FeatureRows:
     """Return `embed` of all items, computed in batches of one size on the device."""
     size = FRAMES_AT_ONCE.get(device.type, MORE_FRAMES)
-    with full_float32():
+    with arithmetic():
         parts = [embed(_filled(part, size).to(device))[: len(part)].float().cpu() for part in torch.split(items, size)]
     rows: np.ndarray = torch.cat(parts).numpy()
     return rows
@@ -105,7 +92,6 @@ class I3d:
         self.net, self.version, self.device = net, version, device
         self.preprocess = i3d.PREPROCESSING[preprocessing]
 
-    @torch.inference_mode()
     def rows(self, video: Video) -> FeatureRows:
         """One row for the clip. Raises UnsuitableInput for fewer than 9 frames."""
         if video.shape[1] < i3d.LEAST_FRAMES:
@@ -113,13 +99,13 @@ class I3d:
                 f"FVD and KVD need clips of at least {i3d.LEAST_FRAMES} frames, got {video.shape[1]}; 16 are customary"
             )
         clip = eight_bits(video)[None]
-        parts = [self.preprocess(part.to(self.device)) for part in torch.split(clip, MORE_FRAMES, 2)]
-        with full_float32():
+        with arithmetic():
+            parts = [self.preprocess(part.to(self.device)) for part in torch.split(clip, MORE_FRAMES, 2)]
             logits: np.ndarray = self.net(torch.cat(parts, 2)).float().cpu().numpy()
         return logits
 
 
-class Clip:
+class ClipNetwork:
     """CLIP's embeddings of frames and of texts, of unit length (Radford et al. 2021; networks of open_clip).
 
     Frames are resized and cropped as CLIP's own preprocessing does; texts longer than 77 tokens are cut there.
@@ -227,13 +213,13 @@ def _i3d_state(path: Path) -> State:
     return _with_counters(read_tensors(file))
 
 
-def clip(loading: FeatureLoading) -> Clip:
+def clip(loading: FeatureLoading) -> ClipNetwork:
     """Build the probe on open_clip's network `variant`. Raises BadWeights for another network's weights."""
     import open_clip
 
     config = open_clip.get_model_config(loading.variant)
     net = _network(lambda: open_clip.CLIP(**config, quick_gelu=True), _clip_state, loading)
-    return Clip(net, loading.variant, loading.version, loading.device)
+    return ClipNetwork(net, loading.variant, loading.version, loading.device)
 
 
 def _clip_state(path: Path) -> State:

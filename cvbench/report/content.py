@@ -31,20 +31,20 @@ class Group:
     @property
     def protocol(self) -> str:
         """Name of the protocol."""
-        return str(self.records[0].protocol["name"])
+        return self.records[0].protocol.name
 
     @property
     def metrics(self) -> list[str]:
         """Quality metrics with scores, in the order of METRICS."""
-        return [m for m in METRICS if m != "bpp" and any(m in r.scores for r in self.records)]
+        return [m for m in METRICS if METRICS[m].ranked and any(m in r.scores for r in self.records)]
 
 
 def group(records: Sequence[RunRecord]) -> list[Group]:
     """Group records by data set and protocol, in their order; the protocol is named where there are several."""
-    protocols = {r.protocol["name"] for r in records}
+    protocols = {r.protocol.name for r in records}
     found: dict[str, list[RunRecord]] = {}
     for r in records:
-        label = r.data.name if len(protocols) == 1 else f"{r.data.name} · {r.protocol['name']}"
+        label = r.data.name if len(protocols) == 1 else f"{r.data.name} · {r.protocol.name}"
         found.setdefault(label, []).append(r)
     return [Group(label, members) for label, members in found.items()]
 

@@ -34,8 +34,8 @@ def markdown_report(
         raise UsageError("there are no records to report on")
     groups = content.group(records)
     parts = [f"# {plain(title)}"]
-    for name in dict.fromkeys(str(r.protocol["name"]) for r in records):
-        own = [r for r in records if r.protocol["name"] == name]
+    for name in dict.fromkeys(r.protocol.name for r in records):
+        own = [r for r in records if r.protocol.name == name]
         parts += [
             f"## Scores, {plain(name)}",
             tables.markdown(tables.lay_out(own, intervals=True, allow_mixed=True)).strip(),

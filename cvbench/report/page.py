@@ -116,8 +116,8 @@ def over_frames(group: content.Group, metric: str) -> list[dict[str, Any]]:
 
 def score_tables(records: Sequence[RunRecord]) -> list[tuple[str, tables.Table]]:
     """Return a table for each protocol, under its name, and the tables that belong to it, under theirs."""
-    names = list(dict.fromkeys(str(r.protocol["name"]) for r in records))
-    of = {name: [r for r in records if r.protocol["name"] == name] for name in names}
+    names = list(dict.fromkeys(r.protocol.name for r in records))
+    of = {name: [r for r in records if r.protocol.name == name] for name in names}
     made = [(name, tables.lay_out(of[name], intervals=True, allow_mixed=True)) for name in names]
     return [each for name, table in made for each in ((name, table), *((t.caption, t) for t in table.below))]
 
@@ -149,7 +149,7 @@ def setups(groups: Sequence[content.Group]) -> list[tuple[str, dict[str, str]]]:
     for g in groups:
         first = next((r for r in g.records if r.samples), g.records[0])
         facts = {"samples": str(first.data.n), "manifest": first.data.manifest[:12] or "–"}
-        facts |= {k: str(v) for k, v in first.protocol.items()}
+        facts |= {k: str(v) for k, v in first.protocol.as_dict().items()}
         facts |= {f"probe {k}": v for k, v in first.probes.items()} | {k: str(v) for k, v in first.environment.items()}
         found.append((g.label, facts))
     return found

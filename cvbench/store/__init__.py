@@ -1,14 +1,17 @@
-"""Where rows, facts and records are kept: every write is atomic."""
+"""Where rows, facts and records are kept; every write is atomic. No torch."""
 
-from cvbench.store.files import RowStore, atomic, cache_root, file_name, prepared_key, row_key, write_record, write_text
+from cvbench.store.files import atomic, file_name, write_text
+from cvbench.store.records import Written, write_record
+from cvbench.store.rows import FileStore, MemoryStore, Store, cache_root
 
 __all__ = [
-    "RowStore",
+    "FileStore",
+    "MemoryStore",
+    "Store",
+    "Written",
     "atomic",
     "cache_root",
     "file_name",
-    "prepared_key",
-    "row_key",
     "write_record",
     "write_text",
 ]

@@ -5,7 +5,7 @@
 """
 
 from cvbench.tables.build import SPEED, build
-from cvbench.tables.cells import Footnotes, Scores, SignatureMismatch, differences, show
+from cvbench.tables.cells import Footnotes, Scores, SignatureMismatch, show
 from cvbench.tables.crossing import lay_out
 from cvbench.tables.formats import FORMATS, html, latex, markdown, samples_csv, to_csv, to_json
 from cvbench.tables.ranking import ranks
@@ -22,7 +22,6 @@ __all__ = [
     "SignatureMismatch",
     "Table",
     "build",
-    "differences",
     "html",
     "latex",
     "lay_out",

@@ -14,7 +14,6 @@ from cvbench.tables.cells import (
     compatibility,
     data_names,
     data_notes,
-    differences,
     parameters,
     untrained,
 )
@@ -25,7 +24,7 @@ SPEED = (("enc. fps", "encode_fps", "higher"), ("dec. fps", "decode_fps", "highe
 
 
 @dataclass(frozen=True)
-class Contestant:
+class TableRow:
     """A row of a table: a model under one protocol, with its record on each data set."""
 
     model: str
@@ -65,14 +64,14 @@ def build(records: Sequence[RunRecord], *, intervals: bool = False, allow_mixed:
     return Table([column for column, _ in columns], body, footnotes.texts, scores.signatures(), remarks=remarks)
 
 
-def lineup(records: Sequence[RunRecord], footnotes: Footnotes, style: Style) -> list[Contestant]:
+def lineup(records: Sequence[RunRecord], footnotes: Footnotes, style: Style) -> list[TableRow]:
     """Gather records to rows, in order. Raises SignatureMismatch for two records of one place that differ."""
     found: dict[tuple[str, str], dict[str, RunRecord]] = {}
     for record in records:
-        places = found.setdefault((record.model.name, str(record.protocol["name"])), {})
+        places = found.setdefault((record.model.name, record.protocol.name), {})
         held = places.get(record.data.name)
         places[record.data.name] = _one(held, record, footnotes, style) if held else record
-    return [Contestant(model, protocol, places) for (model, protocol), places in found.items()]
+    return [TableRow(model, protocol, places) for (model, protocol), places in found.items()]
 
 
 def _one(held: RunRecord, other: RunRecord, footnotes: Footnotes, style: Style) -> RunRecord:
@@ -80,7 +79,7 @@ def _one(held: RunRecord, other: RunRecord, footnotes: Footnotes, style: Style) 
     if held.error or other.error:
         return other if held.error else held
     differing = _differing(held, other)
-    where = f"two records of {held.model.name} on {held.data.name} under {held.protocol['name']}"
+    where = f"two records of {held.model.name} on {held.data.name} under {held.protocol.name}"
     if differing and not style.allow_mixed:
         raise SignatureMismatch(f"{where}: {differing}. Tabulate one folder at a time, or pass --allow-mixed")
     footnotes.refer(differing and f"{where}, the newer one shown: {differing}")
@@ -97,15 +96,14 @@ def _merged(older: RunRecord, newer: RunRecord) -> RunRecord:
 
 def _differing(held: RunRecord, other: RunRecord) -> str:
     both = [(held.scores[m].signature, other.scores[m].signature) for m in held.scores if m in other.scores]
-    fields = [differences(*pair) for pair in both if pair[0] != pair[1]]
     weights = "weights or options differ" if held.model.digest != other.model.digest else ""
-    return fields[0] if fields else weights
+    return next((found for first, second in both if (found := first.difference(second))), weights)
 
 
 Filled = tuple[Column, list[Cell]]
 
 
-def _facts(rows: Sequence[Contestant], footnotes: Footnotes) -> list[Filled]:
+def _facts(rows: Sequence[TableRow], footnotes: Footnotes) -> list[Filled]:
     facts = [row.facts for row in rows]
     names = [row.model for row in rows]
     labels = [f"{r.model} ({r.protocol})" if names.count(r.model) > 1 else r.model for r in rows]
@@ -124,17 +122,16 @@ def _facts(rows: Sequence[Contestant], footnotes: Footnotes) -> list[Filled]:
     ]
 
 
-def _scores(rows: Sequence[Contestant], scores: Scores) -> list[Filled]:
+def _scores(rows: Sequence[TableRow], scores: Scores) -> list[Filled]:
     filled = []
     for data in scores.of_data:
         for name, metric in scores.metrics.items():
-            label = f"{metric.label} {metric.arrow}" if name != "bpp" else metric.label
-            column = Column(data if len(scores.of_data) > 1 else "", label, metric.better)
+            column = Column(data if len(scores.of_data) > 1 else "", metric.title, metric.better)
             filled.append((column, scores.column([row.records.get(data) for row in rows], name)))
     return filled
 
 
-def _speeds(rows: Sequence[Contestant]) -> list[Filled]:
+def _speeds(rows: Sequence[TableRow]) -> list[Filled]:
     speeds = [next((r.speed for r in row.records.values() if r.speed), None) for row in rows]
     if not any(speeds):
         return []
@@ -151,7 +148,7 @@ def _number(value: float | None) -> Cell:
 def _precision_note(record: RunRecord) -> str:
     if record.precision_db is None:
         return ""
-    return f"{record.model.name} in {record.protocol['dtype']} is {record.precision_db:.1f} dB from itself in float32"
+    return f"{record.model.name} in {record.protocol.dtype} is {record.precision_db:.1f} dB from itself in float32"
 
 
 def _speed_note(records: Sequence[RunRecord]) -> str:

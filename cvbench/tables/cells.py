@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 from cvbench.core.errors import UsageError
 from cvbench.core.records import Failure, ModelFacts, RunRecord, Score
+from cvbench.core.signature import Signature
 from cvbench.metrics import Metric
-from cvbench.tables.ranking import Standing, ranks
+from cvbench.tables.ranking import Ranked, ranks
 from cvbench.tables.table import NOTHING, Cell
 
 NOT_RUN = "not run"
@@ -55,7 +56,7 @@ class Scores:
     def column(self, records: Sequence[RunRecord | None], name: str) -> list[Cell]:
         """Return the cells of one metric, the best of them marked; None stands for a model that was not run."""
         cells = [self.cell(record, name) for record in records]
-        marks = ranks([self._standing(record, name) for record in records])
+        marks = ranks([self._ranked(record, name) for record in records])
         return [replace(cell, rank=mark) for cell, mark in zip(cells, marks, strict=True)]
 
     def cell(self, record: RunRecord | None, name: str) -> Cell:
@@ -69,30 +70,29 @@ class Scores:
         notes = self.footnotes.refer(reason and f"{self.metrics[name].label}: {reason}")
         score = record.scores.get(name)
         if score is None:
-            return Cell(NOTHING if reason or name == "bpp" else NOT_RUN, notes=notes)
+            return Cell(NOTHING if reason else NOT_RUN, notes=notes)
         notes += self.footnotes.refer(score.note and f"{self.metrics[name].label} of {record.model.name}: {score.note}")
         notes += self._own_failures(record, name) + self._mixed(record, name)
         text = show(score, self.metrics[name].digits, self.style.intervals)
         return Cell(text, score.value, score.low, score.high, notes=notes)
 
     def signatures(self) -> list[str]:
-        """Return one line a data set: its metrics' versions, and what their scores have in common."""
-        lines = []
-        for data, records in self.of_data.items():
-            found = [s for (d, m), s in self.standard.items() if d == data and s and m != "bpp"]
-            if found:
-                heads = ", ".join(s.split(" ", 1)[0] for s in found)
-                lines.append(f"{heads} {found[0].partition(' ')[2]} n={max(r.data.n for r in records)}")
-        return lines
+        """Return one line for all metrics that were measured alike: their versions, then what they have in common."""
+        alike: dict[str, list[str]] = {}
+        for (data, name), standard in self.standard.items():
+            if standard and self.metrics[name].ranked:
+                n = max(r.scores[name].n for r in self.of_data[data] if name in r.scores)
+                alike.setdefault(f"{standard.tail} n={n}", []).append(standard.head)
+        return [f"{', '.join(heads)} {tail}" for tail, heads in alike.items()]
 
-    def _standing(self, record: RunRecord | None, name: str) -> Standing | None:
-        """Return a score that competes: identity, untrained models, bits spent and what is not comparable do not."""
-        if record is None or name not in record.scores or name == "bpp":
+    def _ranked(self, record: RunRecord | None, name: str) -> Ranked | None:
+        """Return a score that competes: identity, untrained models and what is not comparable do not."""
+        if record is None or name not in record.scores or not self.metrics[name].ranked:
             return None
         rivals = record.model.role != "reference" and record.model.init != "random" and not self._unlike(record, name)
-        return Standing(record.scores[name], record, self.metrics[name]) if rivals else None
+        return Ranked(record, name) if rivals else None
 
-    def _standard(self, data: str, name: str) -> str | None:
+    def _standard(self, data: str, name: str) -> Signature | None:
         """Return the signature that most scores of a column have; of those that are whole, where there are any."""
         scored = [r for r in self.of_data[data] if name in r.scores]
         whole = [r for r in scored if not self._lost(r)] or scored
@@ -105,7 +105,7 @@ class Scores:
 
     def _own_failures(self, record: RunRecord, name: str) -> tuple[int, ...]:
         lost = self._lost(record)
-        if not lost or name == "bpp":
+        if not lost or not self.metrics[name].ranked:
             return ()
         shown = "; ".join(f"{f.id}: {f.error}" for f in lost[:3]) + ("; …" if len(lost) > 3 else "")
         where = f"{record.model.name} on {record.data.name}"
@@ -127,12 +127,8 @@ class Scores:
         signature = record.scores[name].signature
         standard = self.standard[record.data.name, name] or signature
         if self._lost(record):
-            signature, standard = _without_samples(signature), _without_samples(standard)
-        return differences(standard, signature) if signature != standard else ""
-
-
-def _without_samples(signature: str) -> str:
-    return " ".join(token for token in signature.split() if not token.startswith("data="))
+            signature, standard = signature.without_samples(), standard.without_samples()
+        return standard.difference(signature)
 
 
 def data_names(records: Iterable[RunRecord]) -> list[str]:
@@ -178,18 +174,6 @@ def compatibility(facts: ModelFacts) -> str:
 def untrained(facts: ModelFacts) -> str:
     """Return the footnote of a model without trained weights, "" for the others."""
     return "untrained: random weights, for shape and speed only" if facts.init == "random" else ""
-
-
-def differences(first: str, second: str) -> str:
-    """Say which fields of two signatures differ."""
-    fields = [dict(_pair(token) for token in text.split()) for text in (first, second)]
-    keys = [k for k in {**fields[0], **fields[1]} if fields[0].get(k) != fields[1].get(k)]
-    return ", ".join(f"{k} is {fields[1].get(k)} instead of {fields[0].get(k)}" for k in keys)
-
-
-def _pair(token: str) -> tuple[str, str]:
-    key, equals, value = token.partition("=")
-    return (key, value) if equals else ("metric", token)
 
 
 def show(score: Score, digits: int, intervals: bool) -> str:

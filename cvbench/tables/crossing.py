@@ -9,11 +9,10 @@ import numpy as np
 
 from cvbench.core.errors import UsageError
 from cvbench.core.records import RunRecord
-from cvbench.metrics import METRICS, Metric
+from cvbench.metrics import METRICS, Metric, sample_values
 from cvbench.metrics.statistics import Difference, paired_difference
 from cvbench.tables.build import build
 from cvbench.tables.cells import SIGNS, Footnotes, Scores, Style, data_names, untrained
-from cvbench.tables.ranking import Standing
 from cvbench.tables.table import NOTHING, Cell, Column, Table
 
 THRESHOLD = 0.5
@@ -65,7 +64,7 @@ class Loss:
         """Return how much worse the crossing is by a metric, in the metric's unit; None without common samples."""
         if not (name in self.own.scores and name in self.crossed.scores):
             return None
-        own, crossed = (Standing(r.scores[name], r, METRICS[name]).clips for r in (self.own, self.crossed))
+        own, crossed = (sample_values(r, name) for r in (self.own, self.crossed))
         both = [(own[sample], crossed[sample]) for sample in own if sample in crossed]
         if not both:
             return None
@@ -194,7 +193,7 @@ def _matrix(found: Crossings, intervals: bool) -> Table:
     scores = Scores(records, metrics, footnotes, Style(intervals, allow_mixed=True))
     columns = [Column("", "Target"), Column("", "Encoded by"), Column("", "Decoded by")]
     for metric in metrics.values():
-        columns += [Column("", f"{metric.label} {metric.arrow}", metric.better), Column("", f"{metric.label} lost")]
+        columns += [Column("", metric.title, metric.better), Column("", f"{metric.label} lost")]
     rows = []
     for data in data_names(records):
         rows += [_matrix_row(record, found, metrics, scores) for record in records if record.data.name == data]

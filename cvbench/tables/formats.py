@@ -240,7 +240,7 @@ def samples_csv(records: Sequence[RunRecord]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["model", "data", "protocol", "sample", "frames", "height", "width", "stride", *names, "error"])
     for record in records:
-        where = [record.model.name, record.data.name, record.protocol["name"]]
+        where = [record.model.name, record.data.name, record.protocol.name]
         for s in record.samples:
             rows = [s.rows.get(METRICS[m].probe) for m in names]
             means = ["" if not row else repr(sum(row) / len(row)) for row in rows]

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from cvbench.core.records import RunRecord, Score
-from cvbench.metrics import Metric, clip_psnr
+from cvbench.metrics import METRICS, Metric, sample_values
 from cvbench.tables.table import Cell
 
 FEWEST = 8  # clips below which paired differences say nothing
@@ -16,34 +16,39 @@ TIES = "Bold: best, underlined: second, each with all that tie with it (see `cvb
 
 
 @dataclass(frozen=True, eq=False)
-class Standing:
+class Ranked:
     """A score that competes, with the record that holds what it was averaged from."""
 
-    score: Score
     record: RunRecord
-    metric: Metric
+    name: str
+
+    @property
+    def score(self) -> Score:
+        """The score as it was recorded."""
+        return self.record.scores[self.name]
+
+    @property
+    def metric(self) -> Metric:
+        """What is known of the metric."""
+        return METRICS[self.name]
 
     @cached_property
-    def clips(self) -> Mapping[tuple[str, str], float]:
-        """One value a clip, by id and hash of its pixels; none for metrics of whole sets."""
-        samples = [s for s in self.record.samples if self.metric.probe in s.rows]
-        rows = [np.asarray(s.rows[self.metric.probe], np.float64) for s in samples]
-        by_error = self.metric.probe == "psnr" and self.record.protocol.get("psnr_mean", "frames") != "frames"
-        values = clip_psnr(rows) if by_error else self.metric.clips(rows)
-        return {(s.id, s.sha256): float(v) for s, v in zip(samples, values, strict=True)}
+    def values(self) -> Mapping[tuple[str, str], float]:
+        """One value a sample, by id and hash of its pixels; none for metrics of whole sets."""
+        return sample_values(self.record, self.name)
 
 
-def ranks(standings: Sequence[Standing | None]) -> list[int]:
+def ranks(scores: Sequence[Ranked | None]) -> list[int]:
     """Return 1 for the best of a column and all that tie with it, 2 for the best of the others and theirs, else 0.
 
     Nothing is marked where fewer than two compete (None does not). See `tied`.
     """
-    competing = [s for s in standings if s is not None]
+    competing = [s for s in scores if s is not None]
     if len(competing) < 2:
-        return [0] * len(standings)
+        return [0] * len(scores)
     first = _leaders(competing)
     second = _leaders([s for s in competing if s not in first])
-    return [1 if s in first else 2 if s in second else 0 for s in standings]
+    return [1 if s in first else 2 if s in second else 0 for s in scores]
 
 
 def tie_remark(columns: Iterable[Sequence[Cell]]) -> list[str]:
@@ -52,7 +57,7 @@ def tie_remark(columns: Iterable[Sequence[Cell]]) -> list[str]:
     return [TIES] if any(m.count(1) > 1 or m.count(2) > 1 for m in marks) else []
 
 
-def _leaders(competing: list[Standing]) -> list[Standing | None]:
+def _leaders(competing: list[Ranked]) -> list[Ranked | None]:
     if not competing:
         return []
     pick = max if competing[0].metric.better == "higher" else min
@@ -60,7 +65,7 @@ def _leaders(competing: list[Standing]) -> list[Standing | None]:
     return [s for s in competing if tied(best, s)]
 
 
-def tied(best: Standing, other: Standing) -> bool:
+def tied(best: Ranked, other: Ranked) -> bool:
     """Tell whether `other` cannot be told from `best`: their 95 % intervals overlap, and so does what they share.
 
     Overlap alone is cautious: clips differ far more from each other than models do on one clip. So where both were
@@ -79,12 +84,12 @@ def _overlap(a: Score, b: Score) -> bool:
     return a.low <= b.high and b.low <= a.high
 
 
-def _same_on_clips(a: Standing, b: Standing) -> bool:
+def _same_on_clips(a: Ranked, b: Ranked) -> bool:
     """Tell whether the paired t interval holds 0; True where there are too few common clips to tell."""
-    common = [key for key in a.clips if key in b.clips]
+    common = [key for key in a.values if key in b.values]
     if len(common) < FEWEST:
         return True
-    difference = np.array([a.clips[key] - b.clips[key] for key in common])
+    difference = np.array([a.values[key] - b.values[key] for key in common])
     error = difference.std(ddof=1) / math.sqrt(len(common))
     return bool(abs(difference.mean()) <= student(len(common) - 1) * error)
 

@@ -56,10 +56,10 @@ def build_temporal(records: Sequence[RunRecord], *, allow_mixed: bool = False) -
     if not records:
         raise UsageError("no record has frame by frame PSNR or flicker of clips: `cvbench run --metrics psnr,flicker`")
     footnotes, style = Footnotes(), Style(allow_mixed=allow_mixed)
-    contestants = lineup(records, footnotes, style)
-    names = [c.model for c in contestants]
-    labels = [f"{c.model} ({c.protocol})" if names.count(c.model) > 1 else c.model for c in contestants]
-    found = [(label, c.records) for label, c in zip(labels, contestants, strict=True)]
+    rows = lineup(records, footnotes, style)
+    names = [c.model for c in rows]
+    labels = [f"{c.model} ({c.protocol})" if names.count(c.model) > 1 else c.model for c in rows]
+    found = [(label, c.records) for label, c in zip(labels, rows, strict=True)]
     lines = [(label, held[data]) for data in data_names(records) for label, held in found if data in held]
     scores = Scores([r for _, r in lines], {"psnr": PSNR, "flicker": FLICKER}, footnotes, style)
     courses = [course(record) for _, record in lines]

@@ -21,16 +21,16 @@ import torch
 from PIL import Image
 
 from cvbench import models
+from cvbench.core.digest import digest
 from cvbench.core.errors import BadWeights, UnreadableSample, UnsuitableInput, UsageError
-from cvbench.core.records import digest
 from cvbench.core.types import Sampling
 from cvbench.data.files import refuse, refusing
 from cvbench.data.folder import IMAGES, in_order, is_media, is_numbered, natural, relative, walk
 from cvbench.data.images import Picture, is_animated, open_image, read_animation, read_image
 from cvbench.data.video import PROMISES, check_end, describe, opened, to_rgb, turned
 from cvbench.engine.coding import describe as in_one_line
+from cvbench.engine.device import pick_device
 from cvbench.engine.loop import Progress, silent
-from cvbench.engine.probing import pick_device
 from cvbench.models.entry import Loading
 from cvbench.models.interp import Between, Frames, Interpolator
 from cvbench.models.interp_entries import FACTOR, at_factor

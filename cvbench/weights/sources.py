@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from cvbench.core.digest import digest
 from cvbench.core.errors import BadWeights, CvbenchError, MissingWeights
-from cvbench.core.records import digest
-from cvbench.store import RowStore, atomic, cache_root
+from cvbench.store import FileStore, atomic, cache_root
 from cvbench.weights.checkpoints import FORMATS, brief, files_of_weights
 
 Progress = Callable[[int, int], None]
@@ -248,7 +248,7 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file, remembered for as long as its size and time stay the same."""
     state = path.stat()
     key = digest({"file": str(path.resolve()), "size": state.st_size, "time": state.st_mtime_ns})
-    store = RowStore(cache_root())
+    store = FileStore(cache_root())
     known = store.facts(key)
     if isinstance(known, str):
         return known

@@ -1,9 +1,9 @@
 """Whether two models share a latent space: encode with one, decode with the other, and describe the latents.
 
-`plan` says which crossings a pair of models allows, `evaluate` runs them and leaves records.
+`plan` says which cross-decodings a pair of models allows, `task` runs them and leaves records.
 """
 
-from cvbench.tasks.crossdecoding.evaluate import run
-from cvbench.tasks.crossdecoding.plan import Cross, crossings, mismatch
+from cvbench.tasks.crossdecoding.plan import CrossDecoding, cross_decodings, mismatch
+from cvbench.tasks.crossdecoding.task import run
 
-__all__ = ["Cross", "crossings", "mismatch", "run"]
+__all__ = ["CrossDecoding", "cross_decodings", "mismatch", "run"]

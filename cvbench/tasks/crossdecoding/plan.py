@@ -1,4 +1,4 @@
-"""Which crossings two models allow, and the views of a clip that they are measured on."""
+"""Which cross-decodings two models allow, and the views of a clip that they are measured on."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ NOISE = (0.05, 0.1, 0.2, 0.4)
 
 
 @dataclass(frozen=True)
-class Cross:
+class CrossDecoding:
     """Encode the view `source` with one model, decode with another, compare with the view `target`.
 
     `ratio` is the temporal compression that the views of a clip are made for. `noise` is added to the latents before
@@ -42,6 +42,11 @@ class Cross:
     def data(self) -> str:
         """What the target adds to the data set's name: `images`, `clips-4`, `slice-4`, …."""
         return self.target if self.target == "images" else f"{self.target}-{self.ratio}"
+
+    @property
+    def place(self) -> str:
+        """Tells it from all others of a run."""
+        return f"{self.encoder}>{self.decoder} {self.source}>{self.target}-{self.ratio}+{self.noise:g}"
 
     @property
     def is_own(self) -> bool:
@@ -92,34 +97,34 @@ def mismatch(a: Traits, b: Traits) -> str:
     return ""
 
 
-def crossings(names: tuple[str, str], traits: tuple[Traits, Traits]) -> list[Cross]:
+def cross_decodings(names: tuple[str, str], traits: tuple[Traits, Traits]) -> list[CrossDecoding]:
     """Return all that is measured of two models whose latents can be exchanged."""
     a, b = names
     ratio = max(each.temporal for each in traits)
-    found = [Cross(*both, "images", "images") for both in ((a, a), (b, b), (a, b), (b, a))]
+    found = [CrossDecoding(*both, "images", "images") for both in ((a, a), (b, b), (a, b), (b, a))]
     if traits[0].temporal == traits[1].temporal:
-        return found + [Cross(*both, "clips", "clips", ratio) for both in ((a, a), (b, b), (a, b), (b, a))]
+        return found + [CrossDecoding(*both, "clips", "clips", ratio) for both in ((a, a), (b, b), (a, b), (b, a))]
     image, video = (a, b) if traits[0].temporal == 1 else (b, a)
     return found + list(_across_time(image, video, ratio))
 
 
-def _across_time(image: str, video: str, ratio: int) -> Iterator[Cross]:
-    """Yield the crossings of clips: an image VAE decodes 1 + k frames, a video VAE 1 + k * ratio."""
-    yield Cross(image, image, "still", "still", ratio)
-    yield Cross(video, image, "static", "still", ratio)
-    yield Cross(video, video, "static", "static", ratio)
-    yield Cross(image, video, "still", "static", ratio)
-    yield Cross(video, video, "clips", "clips", ratio)
+def _across_time(image: str, video: str, ratio: int) -> Iterator[CrossDecoding]:
+    """Yield the cross-decodings of clips: an image VAE decodes 1 + k frames, a video VAE 1 + k * ratio."""
+    yield CrossDecoding(image, image, "still", "still", ratio)
+    yield CrossDecoding(video, image, "static", "still", ratio)
+    yield CrossDecoding(video, video, "static", "static", ratio)
+    yield CrossDecoding(image, video, "still", "static", ratio)
+    yield CrossDecoding(video, video, "clips", "clips", ratio)
     for mapping in MAPPINGS:
-        yield Cross(image, image, mapping, mapping, ratio)
-        yield Cross(video, image, "clips", mapping, ratio)
+        yield CrossDecoding(image, image, mapping, mapping, ratio)
+        yield CrossDecoding(video, image, "clips", mapping, ratio)
         if mapping == "first":
-            yield Cross(video, video, mapping, mapping, ratio)
-        yield Cross(image, video, mapping, mapping if mapping == "first" else "clips", ratio)
+            yield CrossDecoding(video, video, mapping, mapping, ratio)
+        yield CrossDecoding(image, video, mapping, mapping if mapping == "first" else "clips", ratio)
 
 
-def noisy(name: str, traits: Traits) -> list[Cross]:
-    """Return the crossings that tell how much noise a decoder bears; codes of a codebook bear none."""
+def noisy(name: str, traits: Traits) -> list[CrossDecoding]:
+    """Return the cross-decodings that tell how much noise a decoder bears; codes of a codebook bear none."""
     views = [("images", 1)] + ([("clips", traits.temporal)] if traits.temporal > 1 else [])
     levels = () if traits.codebook else NOISE
-    return [Cross(name, name, view, view, ratio, level) for view, ratio in views for level in levels]
+    return [CrossDecoding(name, name, view, view, ratio, level) for view, ratio in views for level in levels]

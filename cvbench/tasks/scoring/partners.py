@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from cvbench.core.digest import digest
 from cvbench.core.errors import Unavailable
-from cvbench.core.records import Failure, digest
+from cvbench.core.records import Failure
 from cvbench.data import Item
 from cvbench.engine.loop import Progress
 from cvbench.tasks.scoring.pairs import Partners
@@ -30,7 +31,7 @@ class Held:
     def pair(self, samples: Samples, partners: Partners[T]) -> dict[int, T]:
         """Return each sample's partner; a sample that has none is remembered with the reason."""
         found: dict[int, T] = {}
-        for clip in samples.clips:
+        for clip in samples.prepared:
             try:
                 found[clip.index] = partners.find(clip.item.id)
             except Unavailable as error:
@@ -52,7 +53,7 @@ def against_prompts(prompts: Partners[str], samples: Samples) -> Held:
     """Embed each sample's prompt by CLIP."""
     held = Held()
     found = held.pair(samples, prompts)
-    rows: Mapping[str, Row] = text_rows(found.values(), "clip", samples.probes, samples.store)
+    rows: Mapping[str, Row] = text_rows(found.values(), "clip", samples.probes, samples.store, samples.protocol)
     reason = samples.probes.reasons.get("clip", "prompt not measured")
     for index, text in found.items():
         held.rows[index], held.contents[index] = rows.get(text, reason), digest(text)
@@ -67,7 +68,7 @@ def against_pictures(pictures: Partners[Item], samples: Samples, progress: Progr
     protocol = replace(samples.protocol, frames=1, stride=1, short="shrink")
     first = Samples(items, protocol, ["dreamsim"], samples.probes, samples.store).measure("first frames", progress)
     held.failures = [Failure(f"first frame: {f.id}", f.error) for _, f in first.failed]
-    clips = {clip.item.id: clip for clip in first.clips}
+    clips = {clip.item.id: clip for clip in first.prepared}
     for index, item in found.items():
         if clip := clips.get(item.id):
             held.rows[index], held.contents[index] = first.rows(clip, "dreamsim"), clip.sha256

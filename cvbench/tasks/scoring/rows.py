@@ -1,20 +1,21 @@
 """Feature rows of samples and of texts: what the store lacks is measured, once for all later calls."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 
 import numpy as np
 
-from cvbench.core.errors import CvbenchError, UnsuitableInput
+from cvbench.core.digest import digest
 from cvbench.core.protocol import EvalProtocol
-from cvbench.core.records import Failure, digest
-from cvbench.data import Item
-from cvbench.engine.coding import describe, to_videos
-from cvbench.engine.loop import Clip, Progress, is_measured, look, silent
-from cvbench.engine.prefetch import prefetch
-from cvbench.engine.probing import Probes
+from cvbench.core.records import Failure
+from cvbench.core.run import Run
+from cvbench.data import Dataset, Item
+from cvbench.engine.coding import to_videos
+from cvbench.engine.device import runtime
+from cvbench.engine.loop import Loop, Made, Prepared, Progress, Unit, Work, silent
+from cvbench.engine.measuring import Probes, is_measured
 from cvbench.probes import TextProbe
-from cvbench.store import RowStore, row_key
+from cvbench.store import Store
+from cvbench.tasks.targets import TARGET, describe_target, target_unit
 
 Row = np.ndarray | str
 """Rows, or the reason why there are none."""
@@ -28,63 +29,61 @@ class Samples:
     """
 
     def __init__(
-        self, items: Sequence[Item], protocol: EvalProtocol, wanted: Sequence[str], probes: Probes, store: RowStore
+        self, items: Sequence[Item], protocol: EvalProtocol, wanted: Sequence[str], probes: Probes, store: Store
     ) -> None:
         self.items, self.protocol, self.wanted = items, protocol, wanted
         self.probes, self.store = probes, store
-        self.clips: list[Clip] = []
-        self.failed: list[tuple[int, Failure]] = []
+        self.loop = Loop(self, Dataset("", tuple(items)), protocol, store)
 
     def measure(self, label: str, progress: Progress = silent) -> "Samples":
-        """Read what has no rows yet, and measure it clip by clip."""
-        progress(label, 0, len(self.items))
-        for clip in prefetch(self._survey()):
-            if clip.pixels is not None:
-                self._describe(clip)
-            self.clips.append(replace(clip, pixels=None))
-            progress(label, clip.index + 1, len(self.items))
-        progress(label, len(self.items), len(self.items))
+        """Read what has no rows yet, and measure it sample by sample."""
+        self.loop.label, self.loop.progress = label, progress
+        self.loop.run()
         return self
 
-    def rows(self, clip: Clip, name: str) -> Row:
-        """Return the rows of a clip by the probe `name`."""
-        row = self.store.rows(row_key(clip.sha256, "target", {})).get(self.probes.column(name))
+    @property
+    def prepared(self) -> list[Prepared]:
+        """The samples that could be read, in order."""
+        return self.loop.samples
+
+    @property
+    def failed(self) -> list[tuple[int, Failure]]:
+        """What could not be read or measured, by place in the set."""
+        return sorted(self.loop.unread + self.loop.failed.get(TARGET, []), key=lambda pair: pair[0])
+
+    def rows(self, sample: Prepared, name: str) -> Row:
+        """Return the rows of a sample by the probe `name`."""
+        row = self.loop.rows(sample, self._unit(sample)).get(self.probes.column(name))
         if row is None:
             return self.probes.reasons.get(name, "not measured")
         return row if is_measured(row) else str(row)
 
-    def _survey(self) -> Iterator[Clip]:
-        for index, item in enumerate(self.items):
-            try:
-                yield look(index, item, self.protocol, self.store, lambda clip: not self._missing(clip))
-            except CvbenchError as error:
-                self.failed.append((index, Failure(item.id, describe(error))))
+    def units(self, sample: Prepared) -> Iterator[Unit]:
+        """Yield the sample's own rows."""
+        yield self._unit(sample)
 
-    def _missing(self, clip: Clip) -> list[str]:
-        stored = self.store.rows(row_key(clip.sha256, "target", {}))
-        wanted = (name for name in self.wanted if name not in self.probes.reasons)
-        return [name for name in wanted if self.probes.column(name) not in stored]
+    def _unit(self, sample: Prepared) -> Unit:
+        return target_unit(self.probes, self.wanted, self.protocol, sample, self.store)
 
-    def _describe(self, clip: Clip) -> None:
-        """Measure what a clip lacks; a probe that cannot take it leaves its reason, which is kept as rows are."""
-        missing = self._missing(clip)
-        if not missing or clip.pixels is None:
-            return
-        video = to_videos([clip.pixels], self.probes.device)[0]
-        for name, probe in self.probes.feature_probes(missing).items():
-            try:
-                found = probe.rows(video)
-            except UnsuitableInput as error:
-                found = np.array(str(error))
-            except Exception as error:  # out of memory, say: one clip must not stop the others
-                self.failed.append((clip.index, Failure(clip.item.id, f"{name}: {describe(error)}")))
-                continue
-            self.store.add(row_key(clip.sha256, "target", {}), {self.probes.column(name): found})
+    def at_once(self, sample: Prepared) -> int:
+        """Return 1: rows do not depend on what is measured beside."""
+        return 1
+
+    def make(self, works: Sequence[Work]) -> Iterator[Made]:
+        """Measure what samples lack."""
+        for work in works:
+            pixels = [work.sample.pixels] if work.sample.pixels is not None else []
+            video = to_videos(pixels, self.probes.device)[0]
+            for unit, missing in work.missing.items():
+                yield describe_target(self.probes, work.sample, video, unit, missing)
 
 
-def text_rows(texts: Iterable[str], name: str, probes: Probes, store: RowStore) -> dict[str, np.ndarray]:
+def text_rows(
+    texts: Iterable[str], name: str, probes: Probes, store: Store, protocol: EvalProtocol
+) -> dict[str, np.ndarray]:
     """Return the embedding (1, d) of each text by the probe `name`; none where it cannot be had."""
-    column, keys = probes.column(name), {text: row_key(digest(["text", text]), "target", {}) for text in texts}
+    column, here = probes.column(name), runtime(probes.device)
+    keys = {text: Run(protocol, digest(["text", text]), runtime=here).key("measure") for text in texts}
     missing = [text for text, key in keys.items() if column not in store.rows(key)]
     probe = probes.feature_probes([name] if missing else []).get(name)
     if isinstance(probe, TextProbe):

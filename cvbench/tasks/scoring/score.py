@@ -5,19 +5,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from cvbench.core.config import load_config
+from cvbench.core.digest import digest
 from cvbench.core.errors import UnsuitableInput
 from cvbench.core.protocol import PROTOCOLS, EvalProtocol, derive
 from cvbench.core.protocol import protocol as named_protocol
-from cvbench.core.records import DataFacts, Failure, ModelFacts, RunRecord, SampleRecord, Score, digest
+from cvbench.core.records import DataFacts, Failure, ModelFacts, RunRecord, SampleRecord, Score
+from cvbench.core.signature import Signature
 from cvbench.data import DATASETS
-from cvbench.engine.loop import Clip, Progress, environment, now, silent
-from cvbench.engine.probing import Probes, pick_device
+from cvbench.engine.device import environment, now, pick_device
+from cvbench.engine.loop import Prepared, Progress, silent
+from cvbench.engine.measuring import Probes
 from cvbench.engine.subject import Init
-from cvbench.metrics import METRICS, Metric, frechet_of_sets, set_score, signature
+from cvbench.metrics import METRICS, Metric, frechet_of_sets, set_score
 from cvbench.metrics import resolve as resolve_metrics
 from cvbench.metrics import score as mean_score
 from cvbench.probes import FEATURES
-from cvbench.store import RowStore
+from cvbench.store import FileStore, Store
 from cvbench.tasks.scoring.partners import Held, held_against
 from cvbench.tasks.scoring.rows import Row, Samples
 from cvbench.tasks.scoring.sets import Compared, Prompts, check, open_all
@@ -40,7 +43,7 @@ def score(
     weights: Mapping[str, Path] | None = None,
     init: Init = "weights",
     progress: Progress = silent,
-    store: RowStore | None = None,
+    store: Store | None = None,
 ) -> RunRecord:
     """Measure generated pictures or videos: a folder, a CSV file (path, prompt, first_frame), or NAME=either.
 
@@ -58,14 +61,14 @@ def score(
     compared = open_all(spec or "", target, prompts, frames, config.data, limit, chosen.reader)
     check(names, compared)
     probes = Probes(names, pick_device(device), {**config.weights, **(weights or {})}, init, chosen.seed)
-    return Scoring(compared, chosen, probes, store or RowStore(), progress).record()
+    return Scoring(compared, chosen, probes, store or FileStore(), progress).record()
 
 
 class Scoring:
     """One generated set on its way to a record."""
 
     def __init__(
-        self, compared: Compared, protocol: EvalProtocol, probes: Probes, store: RowStore, progress: Progress
+        self, compared: Compared, protocol: EvalProtocol, probes: Probes, store: Store, progress: Progress
     ) -> None:
         self.compared, self.protocol, self.probes = compared, protocol, probes
         of_sets = list(dict.fromkeys(METRICS[m].network for m in probes.metrics if METRICS[m].distance))
@@ -84,14 +87,14 @@ class Scoring:
 
     def record(self) -> RunRecord:
         """Reduce the rows."""
-        clips, name = self.generated.clips, self.compared.generated.name
+        clips, name = self.generated.prepared, self.compared.generated.name
         scores = {m: found for m in self.probes.metrics if (found := self._score(m))}
         lost = f"none of {len(self.generated.items)} samples of {name} could be read"
         failures = self._failures()
         return RunRecord(
             model=ModelFacts(name, digest(content(clips)), about="generated samples", init=self.probes.init),
             data=self._data(),
-            protocol=self.protocol.as_dict(),
+            protocol=self.protocol,
             probes={name: version for name, version in self.probes.versions.items() if version},
             scores=scores,
             samples=[self._sample(clip) for clip in clips],
@@ -104,9 +107,9 @@ class Scoring:
 
     def _derive(self, metric: Metric) -> dict[int, Row]:
         """Return by sample the rows of a metric of single samples, or why there are none."""
-        return {clip.index: self._derive_one(metric, clip) for clip in self.generated.clips}
+        return {clip.index: self._derive_one(metric, clip) for clip in self.generated.prepared}
 
-    def _derive_one(self, metric: Metric, clip: Clip) -> Row:
+    def _derive_one(self, metric: Metric, clip: Prepared) -> Row:
         features = self.generated.rows(clip, metric.network)
         partner = self.held[metric.partner].rows.get(clip.index) if metric.partner else None
         for found in (features, partner):
@@ -144,7 +147,7 @@ class Scoring:
     def _of_samples(self, name: str) -> Score | None:
         """Average a metric of single samples."""
         metric = METRICS[name]
-        found = [(clip, self.derived[metric.probe][clip.index]) for clip in self.generated.clips]
+        found = [(clip, self.derived[metric.probe][clip.index]) for clip in self.generated.prepared]
         if lacks := lacking(found, "generated"):
             self.unavailable[name] = "; ".join(lacks)
         rows = {clip.index: row for clip, row in found if not isinstance(row, str)}
@@ -154,26 +157,26 @@ class Scoring:
         text = self._signature(name, metric.partner, sorted(partners[i] for i in rows if i in partners), len(rows))
         return mean_score(name, list(rows.values()), self.protocol, text)
 
-    def _signature(self, name: str, kind: str, contents: Sequence[str], n: int) -> str:
+    def _signature(self, name: str, kind: str, contents: Sequence[str], n: int) -> Signature:
         """Say what must agree; of a distance that is biased by the number of samples, that number too."""
         metric, reference = METRICS[name], self.compared.reference
         source = reference.name if kind == "reference" and reference else kind.replace(" ", "-") + "s" if kind else "-"
         manifest = digest(contents) if contents else ""
-        text = signature(name, source, manifest, self.protocol, self.probes.versions[metric.network])
-        return f"{text} generated={n}" if metric.distance is frechet_of_sets else text
+        counted = n if metric.distance is frechet_of_sets else None
+        return Signature(name, self.probes.versions[metric.network], source, manifest, self.protocol, counted)
 
-    def _sample(self, clip: Clip) -> SampleRecord:
+    def _sample(self, clip: Prepared) -> SampleRecord:
         found = {probe: rows[clip.index] for probe, rows in self.derived.items()}
         rows = {probe: row.tolist() for probe, row in found.items() if not isinstance(row, str)}
         return SampleRecord(clip.item.id, *clip.shape, clip.sha256, clip.facts, rows)
 
     def _data(self) -> DataFacts:
         """Describe the reference; where there is none or none was measured, what samples were held against."""
-        reference, clips = self.compared.reference, self.reference.clips
+        reference, clips = self.compared.reference, self.reference.prepared
         sources = [p.where for p in (self.compared.prompts, self.compared.first_frames) if p]
         name = reference.name if reference else next(iter(sources), "no reference")
         contents = content(clips) or sorted(c for held in self.held.values() for c in held.contents.values())
-        return DataFacts(name, digest(contents), len(clips) or len(self.generated.clips), self._note())
+        return DataFacts(name, digest(contents), len(clips) or len(self.generated.prepared), self._note())
 
     def _note(self) -> str:
         drawn = f"the metrics' networks are drawn at random (seed {self.probes.seed}): the numbers mean nothing"
@@ -199,18 +202,18 @@ class Scoring:
         return [(index, Failure(f.id, f"{left_out}: {f.error}")) for index, f in self.held[kind].unpaired]
 
 
-def sorted_rows(samples: Samples, network: str) -> list[tuple[Clip, Row]]:
+def sorted_rows(samples: Samples, network: str) -> list[tuple[Prepared, Row]]:
     """Return clips with their rows, in the order of their content."""
-    clips = sorted(samples.clips, key=lambda clip: clip.sha256)
+    clips = sorted(samples.prepared, key=lambda clip: clip.sha256)
     return [(clip, samples.rows(clip, network)) for clip in clips]
 
 
-def content(clips: Iterable[Clip]) -> list[str]:
+def content(clips: Iterable[Prepared]) -> list[str]:
     """Return what stands for a set of clips, whatever their names and order."""
     return sorted(clip.sha256 for clip in clips)
 
 
-def lacking(found: Sequence[tuple[Clip, Row]], what: str) -> list[str]:
+def lacking(found: Sequence[tuple[Prepared, Row]], what: str) -> list[str]:
     """Say how many samples lack rows, and why; nothing when none does."""
     reasons = [row for _, row in found if isinstance(row, str)]
     if not found:
@@ -224,7 +227,7 @@ def few(names: Sequence[str], sign: str = ", ") -> str:
     return sign.join([*names[:SHOWN], *(["…"] if len(names) > SHOWN else [])])
 
 
-def shapes_differ(generated: Sequence[Clip], reference: Sequence[Clip], *, still: bool) -> str:
+def shapes_differ(generated: Sequence[Prepared], reference: Sequence[Prepared], *, still: bool) -> str:
     """Say so when the two sets were not prepared to the same sizes (of frames alone, for a network that sees those)."""
     sides = [sorted({clip.shape[1:] if still else clip.shape for clip in side}) for side in (generated, reference)]
     if sides[0] == sides[1]:

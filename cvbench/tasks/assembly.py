@@ -1,0 +1,87 @@
+"""From stored rows to a record's scores, and to the reasons where there are none."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from cvbench.core.errors import UnsuitableInput
+from cvbench.core.protocol import EvalProtocol
+from cvbench.core.records import DataFacts, SampleRecord, Score
+from cvbench.core.signature import Signature
+from cvbench.engine.loop import Prepared, Rows
+from cvbench.engine.measuring import Probes, is_measured
+from cvbench.metrics import METRICS, score, set_score
+from cvbench.probes import PROBES
+
+
+class Stored(NamedTuple):
+    """A sample, its rows, and those of its target."""
+
+    sample: Prepared
+    rows: Rows
+    target: Rows
+
+
+def sample_record(probes: Probes, stored: Stored, frames: int | None = None, sha256: str = "") -> SampleRecord:
+    """Return what a record keeps of a sample: the rows of all probes that compare it, not those of features."""
+    rows = {name: stored.rows.get(probes.column(name)) for name in probes.names if name in PROBES}
+    kept = {name: row.tolist() for name, row in rows.items() if row is not None and is_measured(row) and row.size}
+    t, height, width = stored.sample.shape
+    sha256 = sha256 or stored.sample.sha256
+    return SampleRecord(
+        stored.sample.id, t if frames is None else frames, height, width, sha256, stored.sample.facts, kept
+    )
+
+
+def reduced(
+    probes: Probes, protocol: EvalProtocol, data: DataFacts, stored: Sequence[Stored]
+) -> tuple[dict[str, Score], dict[str, str]]:
+    """Return the scores of the run's metrics, and for each that lacks samples, or has no score, the reason."""
+    scores: dict[str, Score] = {}
+    reasons: dict[str, str] = {}
+    for name in probes.metrics:
+        if lost := _lacking(probes, METRICS[name].probe, stored):
+            reasons[name] = lost
+        signature = Signature(name, probes.versions[METRICS[name].probe], data.name, data.manifest, protocol)
+        try:
+            if found := _score(name, probes, protocol, stored, signature):
+                scores[name] = found
+        except UnsuitableInput as error:
+            reasons[name] = str(error)
+    return scores, reasons
+
+
+def _score(
+    name: str, probes: Probes, protocol: EvalProtocol, stored: Sequence[Stored], signature: Signature
+) -> Score | None:
+    column = probes.column(METRICS[name].probe)
+    held = [s for s in stored if _is_there(s.rows, column)]
+    if not held:
+        return None
+    if METRICS[name].distance is None:
+        return score(name, [s.rows[column] for s in held], protocol, signature)
+    held.sort(key=lambda s: s.sample.sha256)  # by content: neither names nor order of files move a bit
+    both = [s for s in held if _is_there(s.target, column)]
+    return set_score(name, [s.rows[column] for s in both], [s.target[column] for s in both], signature)
+
+
+def _is_there(rows: Mapping[str, np.ndarray], column: str) -> bool:
+    return column in rows and is_measured(rows[column])
+
+
+def _lacking(probes: Probes, probe: str, stored: Sequence[Stored]) -> str:
+    """Say how many samples lack a probe's rows, and why; nothing when none does."""
+    column = probes.column(probe)
+    reason_of: Callable[[Rows], str | None] = lambda rows: _reason(rows.get(column), probes, probe)  # noqa: E731
+    reasons = [why for s in stored if (why := reason_of(s.rows)) is not None]
+    if not reasons:
+        return ""
+    share = "" if len(reasons) == len(stored) else f"{len(reasons)} of {len(stored)} samples: "
+    return share + "; ".join(sorted(set(reasons)))
+
+
+def _reason(row: np.ndarray | None, probes: Probes, probe: str) -> str | None:
+    if row is None:
+        return probes.reasons.get(probe, "not measured")
+    return None if is_measured(row) else str(row)

@@ -1,0 +1,136 @@
+"""What a run is asked for, and who and what takes part in it."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cvbench import models
+from cvbench.core.errors import CvbenchError, UsageError
+from cvbench.core.protocol import EvalProtocol
+from cvbench.core.records import DataFacts, ModelFacts, RunRecord
+from cvbench.data import Dataset, open_dataset
+from cvbench.engine.coding import describe
+from cvbench.engine.device import environment, now, pick_device
+from cvbench.engine.loop import ENVIRONMENT, Rows
+from cvbench.engine.subject import Init, Setting, Subject, facts_of, subject_of
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run is asked for. `batch` 0 means: as the device suggests."""
+
+    models: Sequence[str]
+    data: Sequence[str]
+    metrics: Sequence[str]
+    protocol: EvalProtocol
+    speed: bool = False
+    limit: int | None = None
+    device: str = "auto"
+    batch: int = 0
+    strict: bool = False
+    pictures: int = 0
+    init: Init = "weights"
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    roots: Mapping[str, Path] = field(default_factory=dict)
+    out: Path | None = None
+
+    @property
+    def setting(self) -> Setting:
+        """What all models of the run share."""
+        return Setting(self.protocol, pick_device(self.device), self.weights, self.init)
+
+    def datasets(self) -> list[Dataset]:
+        """Open every data set. Raises UsageError for two of one name, whose records could not be told apart."""
+        found = [open_dataset(spec, self.roots, self.limit, self.protocol.reader) for spec in self.data]
+        names = [dataset.name for dataset in found]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise UsageError(f"two data sets are called {twice}: tell them apart by --data NAME=PATH")
+        return found
+
+
+Refused = tuple[ModelFacts, Exception]
+Tell = Callable[[str], None]
+"""Called with what a user should know beside the results."""
+
+
+def say(tell: Tell | None, word: str) -> None:
+    """Pass a word on where there is one, and somebody to tell."""
+    if word and tell:
+        tell(word)
+
+
+def line_up(request: Request, setting: Setting) -> tuple[list[Subject], list[Refused]]:
+    """Return the models that can run, and for each of the others its facts and what went wrong.
+
+    Raises UsageError for unknown names; these are mistakes of the request, not of a model.
+    """
+    subjects: list[Subject] = []
+    refused: list[Refused] = []
+    for spec in request.models:
+        try:
+            subjects.append(subject_of(spec, setting))
+        except UsageError:
+            raise
+        except CvbenchError as error:
+            if request.strict:
+                raise
+            refused.append((_facts_of_refused(spec), error))
+    return subjects, refused
+
+
+def _facts_of_refused(spec: str) -> ModelFacts:
+    """Return what is known of a model that could not be loaded: of one on the hub that cannot be asked, its name."""
+    name = spec.partition("@")[0]
+    return facts_of(spec, models.parse(spec)[1]) if name in models.MODELS else ModelFacts(spec, "")
+
+
+@contextlib.contextmanager
+def held_still(subjects: Sequence[Subject]) -> Iterator[None]:
+    """Keep what the models hold of somebody else's as it is for the length of a run."""
+    with contextlib.ExitStack() as stack:
+        for subject in subjects:
+            stack.enter_context(subject.held_still())
+        yield
+
+
+def loaded(subject: Subject, request: Request, broken: dict[str, Exception]) -> bool:
+    """Load a model and tell whether it can run; remember why not. A network library may raise anything there."""
+    if subject.name in broken:
+        return False
+    try:
+        _ = subject.model
+    except UsageError:
+        raise  # an option out of range is a mistake of the request
+    except Exception as error:
+        if request.strict:
+            raise
+        broken[subject.name] = error
+        return False
+    return True
+
+
+def failed_record(facts: ModelFacts, error: Exception, dataset: Dataset, request: Request) -> RunRecord:
+    """Return the record of a model that could not run."""
+    return RunRecord(
+        model=facts,
+        data=DataFacts(dataset.name, "", 0, dataset.note),
+        protocol=request.protocol,
+        probes={},
+        scores={},
+        samples=[],
+        error=describe(error),
+        error_kind=type(error).__name__,
+        environment=environment(pick_device(request.device)),
+        created=now(),
+    )
+
+
+def environment_of(rows: Sequence[Rows], here: Mapping[str, str]) -> dict[str, str]:
+    """Return what measured rows; where they were measured in several environments, what each had."""
+    texts = dict.fromkeys(str(row[ENVIRONMENT]) for row in rows if ENVIRONMENT in row and str(row[ENVIRONMENT]))
+    found: list[dict[str, Any]] = [json.loads(text) for text in texts] or [dict(here)]
+    keys = dict.fromkeys(key for each in found for key in each)
+    return {key: ", ".join(dict.fromkeys(str(each[key]) for each in found if key in each)) for key in keys}

@@ -1,7 +1,12 @@
+import json
+from dataclasses import replace
+from typing import get_args
+
 import pytest
 
 from cvbench.core.errors import UnknownName, UsageError
-from cvbench.core.protocol import PROTOCOLS, protocol
+from cvbench.core.protocol import PROTOCOLS, EvalProtocol, Stage, as_text, protocol, settable
+from cvbench.core.run import ACTING, Run
 
 
 def test_the_default_is_the_papers_protocol() -> None:
@@ -40,7 +45,75 @@ def test_unknown_names_suggest_the_nearest() -> None:
         protocol("cvvae-2405", ["frame=3"])
 
 
-def test_every_field_that_changes_a_number_is_in_one_of_the_keys() -> None:
-    p = PROTOCOLS["cvvae-2405"]
-    reduced_later = {"name", "version", "lpips", "psnr_mean"}
-    assert set(p.as_dict()) == {*p.preparation, *p.reconstruction, *reduced_later}
+OTHER = {
+    "frames": 9, "stride": 2, "start": 1, "short": "error", "reader": "decord", "size": (320, 512),
+    "filter": "lanczos", "antialias": False, "crop": "none", "round8": False, "posterior": "sample", "dtype": "tf32",
+    "tiling": True, "seed": 5, "lpips": "alex", "psnr_mean": "set",
+}  # fmt: skip
+"""Another value for each field: a field that is new has to be added here, and its stage is then tested."""
+
+
+def test_every_field_says_where_it_acts_and_changes_the_keys_from_there_on_alone() -> None:
+    base = EvalProtocol("p", 1)
+    assert {f.name for f in settable()} == set(OTHER)
+    for f in settable():
+        changed = replace(base, **{f.name: OTHER[f.name]})
+        keys = [Run(p, "s", ("model",)) for p in (base, changed)]
+        differ = {stage: keys[0].key(stage) != keys[1].key(stage) for stage in ACTING}
+        stage = f.metadata["stage"]
+        assert stage in get_args(Stage)
+        assert differ == {
+            "prepare": stage in ("read", "prepare"),
+            "code": stage == "code",
+            "measure": stage in ("code", "measure"),
+        }, f.name
+
+
+def test_a_key_holds_source_models_runtime_and_what_a_task_does() -> None:
+    base = Run(EvalProtocol("p", 1), "s", ("m",), {"torch": "1"}, {"view": 1})
+    others = [{"source": "t"}, {"subject": ("n",)}, {"subject": ("m", "m")}, {"runtime": {"torch": "2"}}, {"task": {}}]
+    keys = [run.key("measure") for run in (base, *(replace(base, **other) for other in others))]
+    assert len(set(keys)) == len(keys)
+
+
+def test_rows_of_a_target_do_not_depend_on_how_models_are_run() -> None:
+    runs = [Run(EvalProtocol("p", 1, dtype=dtype), "s") for dtype in ("fp32", "bf16")]
+    assert runs[0].key("measure") == runs[1].key("measure")
+
+
+@pytest.mark.parametrize("change", [f"{name}={as_text(value)}" for name, value in OTHER.items() if name != "filter"])
+def test_a_protocol_survives_its_json(change: str) -> None:
+    made = protocol("cvvae-2405", [change])
+    assert EvalProtocol.from_dict(json.loads(json.dumps(made.as_dict()))) == made
+
+
+def test_fields_that_a_record_lacks_have_their_defaults() -> None:
+    assert EvalProtocol.from_dict({"name": "p", "version": 1, "frames": 17}) == EvalProtocol("p", 1, frames=17)
+
+
+@pytest.mark.parametrize(
+    ("raw", "says"),
+    [
+        ({}, "name"), ({"name": "", "version": 1}, "name"), ({"name": 5, "version": 1}, "name"),
+        ({"name": "p", "version": True}, "version"), ({"name": "p", "version": 1, "framse": 3}, "framse"),
+        ({"name": "p", "version": 1, "frames": 3.5}, "frames"), ({"name": "p", "version": 1, "frames": []}, "frames"),
+        ({"name": "p", "version": 1, "antialias": 1}, "antialias"), ({"name": "p", "version": 1, "size": "9x"}, "size"),
+        ({"name": "p", "version": 1, "size": 3}, "size"), ({"name": "p", "version": 1, "frames": "9" * 5000}, "frames"),
+    ],
+)  # fmt: skip
+def test_what_is_no_protocol_is_refused_by_field(raw: dict[str, object], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        EvalProtocol.from_dict(raw)
+
+
+@pytest.mark.parametrize("text", ["--5", "²", "٣", "5.0", "1e3", "", "9" * 5000, "0x10", " 5"])
+def test_a_number_is_written_in_plain_digits(text: str) -> None:
+    with pytest.raises(UsageError, match="frames"):
+        protocol("cvvae-2405", [f"frames={text}"])
+
+
+def test_height_and_width_are_a_size() -> None:
+    made = protocol("cvvae-2405", ["size=320x512"])
+    assert (made.size, made.name) == ((320, 512), "cvvae-2405+size=320x512")
+    with pytest.raises(UsageError, match="size must be at least 16"):
+        protocol("cvvae-2405", ["size=320x8"])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import PROTOCOL
 from PIL import Image
 
 from cvbench.core.errors import UnsuitableInput, UsageError
@@ -19,7 +20,7 @@ def record(model: str, scores: Sequence[float], data: str = "d", role: str = "ne
         for i, value in enumerate(scores)
     ]
     facts = DataFacts(data, "1" * 64, len(samples))
-    return RunRecord(ModelFacts(model, f"digest of {model}", role), facts, {"name": "p"}, {"psnr": "1"}, {}, samples)
+    return RunRecord(ModelFacts(model, f"digest of {model}", role), facts, PROTOCOL, {"psnr": "1"}, {}, samples)
 
 
 def noise(t: int = 2, side: int = 64, seed: int = 0) -> np.ndarray:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from cvbench.core.protocol import PROTOCOLS
 from cvbench.engine.speed import measure_speed
+from cvbench.engine.subject import Own, Setting
 from cvbench.nets.tensors import Latents, Videos
 
 
@@ -26,21 +28,39 @@ class Hungry:
         return latents
 
 
+def hungry() -> Own:
+    return Own("hungry", Hungry(), Setting(PROTOCOLS["cvvae-2405"], torch.device("cpu"), {}))
+
+
 def test_peak_memory_is_what_is_held_at_one_time() -> None:
-    found = measure_speed(Hungry(), torch.rand(1, 3, 1, 16, 16))
+    found = measure_speed(hungry(), torch.rand(1, 3, 1, 16, 16))
     assert found["peak_mib"] == pytest.approx(24, abs=0.01)
     assert (found["shape"], found["runs"]) == ("1x3x1x16x16", 10)
 
 
 def test_throughput_is_frames_over_seconds() -> None:
-    found = measure_speed(Hungry(), torch.rand(2, 3, 4, 16, 16))
+    found = measure_speed(hungry(), torch.rand(2, 3, 4, 16, 16))
     for side in ("encode", "decode"):
         assert float(found[f"{side}_fps"] or 0) * float(found[f"{side}_ms"] or 0) == pytest.approx(8000)
 
 
 def test_measuring_prints_nothing() -> None:
-    script = "import test_engine_speed as t, torch; t.measure_speed(t.Hungry(), torch.rand(1, 3, 1, 16, 16))"
+    script = "import test_engine_speed as t, torch; t.measure_speed(t.hungry(), torch.rand(1, 3, 1, 16, 16))"
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=Path(__file__).parent
     )
     assert (done.stdout, done.stderr) == ("", "")
+
+
+class Idle(Hungry):
+    """Does nothing when it encodes."""
+
+    def encode(self, videos: Videos) -> Latents:
+        return videos
+
+
+def test_a_side_that_does_nothing_has_no_throughput() -> None:
+    setting = Setting(PROTOCOLS["cvvae-2405"], torch.device("cpu"), {})
+    found = measure_speed(Own("idle", Idle(), setting), torch.rand(1, 3, 1, 16, 16))
+    assert (found["encode_fps"], found["encode_ms"]) == (None, None)
+    assert found["decode_fps"] is not None

@@ -134,10 +134,9 @@ def test_encode_keeps_every_factor_th_frame_and_nothing_else(factor: int) -> Non
 @pytest.mark.parametrize("frames", range(1, 13))
 def test_every_length_comes_back_with_its_kept_frames_exact(name: str, frames: int) -> None:
     video = to_videos([scene(frames, 18, 26, seed=frames)], CPU)
-    recon, bits = reconstruct(cached(name), video, PROTOCOLS["cvvae-2405"])
+    recon, _ = reconstruct(cached(name), video, PROTOCOLS["cvvae-2405"])
     assert recon.shape == video.shape
     assert torch.equal(recon[:, :, ::4], video[:, :, ::4])
-    assert bits == [None]
 
 
 @pytest.mark.parametrize("name", INTERPOLATION)

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from cvbench.core.errors import BadWeights, MissingWeights, Unavailable, UnknownName, UnsuitableInput
 from cvbench.nets import i3d
+from cvbench.nets.arithmetic import arithmetic
 from cvbench.nets.inception import FidInception
 from cvbench.probes import FEATURES, FeatureProbe, TextProbe, features, load_feature_probe
 from cvbench.weights import Source, git_blob
@@ -146,7 +147,7 @@ def test_all_batches_have_one_size(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_precision_set_by_the_user_neither_counts_nor_is_lost() -> None:
     torch.set_float32_matmul_precision("medium")
     try:
-        with features.full_float32():
+        with arithmetic():
             assert torch.get_float32_matmul_precision() == "highest"
             assert not torch.backends.cudnn.allow_tf32
             assert torch.backends.cudnn.deterministic

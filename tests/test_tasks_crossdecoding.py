@@ -17,13 +17,13 @@ from cvbench.core.errors import UsageError
 from cvbench.core.protocol import EvalProtocol, protocol
 from cvbench.core.records import RunRecord
 from cvbench.core.types import FrameRule, Traits
-from cvbench.engine.loop import Request
 from cvbench.models import MODELS
 from cvbench.tables import lay_out, markdown
 from cvbench.tables.crossing import Crossings, build_compat, verdict
 from cvbench.tasks import crossdecoding as compat
 from cvbench.tasks import reconstruction as bench
 from cvbench.tasks.crossdecoding.plan import view
+from cvbench.tasks.request import Request
 
 IMAGE = Traits(1, 8, 4)
 VIDEO = Traits(4, 8, 4, FrameRule(1, 4))
@@ -220,7 +220,7 @@ def test_noise_costs_more_the_more_there_is(footage: Path) -> None:
 def test_rows_are_made_once(own: dict[str, str], footage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = request(["pool-8x8", "pool-4x8x8"], footage)
     before = compat.run(asked)
-    monkeypatch.setattr("cvbench.tasks.crossdecoding.evaluate.measure", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr("cvbench.tasks.crossdecoding.task.measure_pairs", lambda *_: pytest.fail("measured again"))
     monkeypatch.setattr("cvbench.models.floors.Pool8x8.encode", lambda *_: pytest.fail("encoded again"))
     after = compat.run(asked)
     assert [r.scores for r in after] == [r.scores for r in before]

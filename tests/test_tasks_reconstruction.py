@@ -20,12 +20,12 @@ import cvbench
 from cvbench.core.errors import UnreadableSample, UsageError
 from cvbench.core.protocol import protocol
 from cvbench.core.records import RunRecord
-from cvbench.engine import loop as evaluation
-from cvbench.engine import probing
-from cvbench.engine.loop import Request
+from cvbench.engine import loop
+from cvbench.engine.device import pick_device
 from cvbench.models.codecs import Jpeg
 from cvbench.store import FileStore
-from cvbench.tasks import reconstruction as bench
+from cvbench.tasks import reconstruction
+from cvbench.tasks.request import Request
 
 SMALL = protocol("cvbench-1", ["frames=5", "size=48"])
 VOLATILE = ("speed", "environment", "created")
@@ -41,7 +41,7 @@ def stable(record: RunRecord) -> dict[str, Any]:
 
 
 def test_images_and_clips_of_one_folder_are_scored_together(pictures: Path) -> None:
-    identity, pool, jpeg = bench.run(request(pictures))
+    identity, pool, jpeg = reconstruction.run(request(pictures))
     assert [(s.id, s.frames) for s in identity.samples] == [
         ("image0.png", 1),
         ("image1.png", 1),
@@ -55,7 +55,7 @@ def test_images_and_clips_of_one_folder_are_scored_together(pictures: Path) -> N
 
 
 def test_scores_equal_scikit_image_on_the_same_pixels(pictures: Path) -> None:
-    (record,) = bench.run(request(pictures, ("jpeg@quality=40",)))
+    (record,) = reconstruction.run(request(pictures, ("jpeg@quality=40",)))
     codec = Jpeg(40)
     for sample, name in zip(record.samples, ["image0.png", "image1.png", "image2.png"], strict=False):
         target = np.asarray(Image.open(pictures / name))[:, 8:56]
@@ -79,45 +79,45 @@ def test_scores_equal_scikit_image_on_the_same_pixels(pictures: Path) -> None:
 
 
 def test_a_finished_run_repeated_reads_and_computes_nothing(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = bench.run(request(pictures, speed=True))
+    first = reconstruction.run(request(pictures, speed=True))
 
     def refuse(*_: object) -> None:
         raise AssertionError("work was done twice")
 
-    monkeypatch.setattr(evaluation, "read_clip", refuse)
-    monkeypatch.setattr(evaluation, "reconstruct", refuse)
-    again = bench.run(request(pictures, speed=True))
+    monkeypatch.setattr(loop, "read_prepared", refuse)
+    monkeypatch.setattr(reconstruction, "code", refuse)
+    again = reconstruction.run(request(pictures, speed=True))
     assert [r.speed for r in again] == [r.speed for r in first]
     assert list(map(stable, again)) == list(map(stable, first))
 
 
 def test_a_second_model_decodes_and_prepares_nothing_again(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
-    original = evaluation.read_clip
-    monkeypatch.setattr(evaluation, "read_clip", lambda *a: calls.append(a[0]) or original(*a))
-    bench.run(request(pictures))
+    original = loop.read_prepared
+    monkeypatch.setattr(loop, "read_prepared", lambda *a: calls.append(a[0]) or original(*a))
+    reconstruction.run(request(pictures))
     assert calls == [0, 1, 2, 3]
 
 
 def test_a_changed_file_is_measured_anew(pictures: Path) -> None:
-    (before,) = bench.run(request(pictures, ("jpeg",)))
+    (before,) = reconstruction.run(request(pictures, ("jpeg",)))
     Image.fromarray(scene(1, 48, 64, 77)[:, 0].transpose(1, 2, 0)).save(pictures / "image1.png")
-    (after,) = bench.run(request(pictures, ("jpeg",)))
+    (after,) = reconstruction.run(request(pictures, ("jpeg",)))
     changed = [a.rows != b.rows for a, b in zip(before.samples, after.samples, strict=True)]
     assert changed == [False, True, False, False]
     assert before.data.manifest != after.data.manifest
 
 
 def test_a_metric_asked_for_later_reruns_only_what_it_needs(pictures: Path) -> None:
-    bench.run(request(pictures, ("jpeg",), metrics=("psnr",)))
-    (record,) = bench.run(request(pictures, ("jpeg",)))
+    reconstruction.run(request(pictures, ("jpeg",), metrics=("psnr",)))
+    (record,) = reconstruction.run(request(pictures, ("jpeg",)))
     assert record.complete
     assert set(record.scores) == {"psnr", "ssim", "bpp"}
 
 
 def test_batches_change_nothing(pictures: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    singles = bench.run(request(pictures, batch=1), store=FileStore(tmp_path / "one"))
-    fours = bench.run(request(pictures, batch=4), store=FileStore(tmp_path / "four"))
+    singles = reconstruction.run(request(pictures, batch=1), store=FileStore(tmp_path / "one"))
+    fours = reconstruction.run(request(pictures, batch=4), store=FileStore(tmp_path / "four"))
     for a, b in zip(singles, fours, strict=True):
         for x, y in zip(a.samples, b.samples, strict=True):
             assert x.rows["psnr"] == pytest.approx(y.rows["psnr"], abs=1e-5)
@@ -176,39 +176,39 @@ def test_a_users_code_that_changed_is_measured_anew(pictures: Path, tmp_path: Pa
         "def build(): return V()\n"
     )
     run = request(pictures, (f"{model}:build",))
-    (first,) = bench.run(run)
+    (first,) = reconstruction.run(run)
     (tmp_path / "my_gain.py").write_text("# changed\n" + helper.format(0.5))
     sys.modules.pop("my_gain", None)
-    (second,) = bench.run(run)
+    (second,) = reconstruction.run(run)
     assert second.scores["psnr"].value < first.scores["psnr"].value - 3
 
 
 def test_an_unreadable_file_is_named_and_never_in_the_mean(pictures: Path) -> None:
-    (clean,) = bench.run(request(pictures, ("jpeg",)))
+    (clean,) = reconstruction.run(request(pictures, ("jpeg",)))
     (pictures / "broken.png").write_bytes((pictures / "image0.png").read_bytes()[:300])
-    (record,) = bench.run(request(pictures, ("jpeg",)))
+    (record,) = reconstruction.run(request(pictures, ("jpeg",)))
     assert [f.id for f in record.failures] == ["broken.png"]
     assert record.scores["psnr"].value == clean.scores["psnr"].value
     assert not record.complete
     with pytest.raises(UnreadableSample, match="broken"):
-        bench.run(request(pictures, ("jpeg",), strict=True))
+        reconstruction.run(request(pictures, ("jpeg",), strict=True))
 
 
 def test_missing_lpips_weights_never_stop_the_rest(pictures: Path) -> None:
-    (record,) = bench.run(request(pictures, ("jpeg",), metrics=("psnr", "lpips")))
+    (record,) = reconstruction.run(request(pictures, ("jpeg",), metrics=("psnr", "lpips")))
     assert "psnr" in record.scores
     assert "vgg16-397923af.pth" in record.unavailable["lpips-vgg"]
 
 
 def test_a_metric_that_cannot_take_the_size_is_a_reason_that_is_remembered(pictures: Path) -> None:
     run = request(pictures, ("jpeg",), metrics=("psnr", "ms-ssim"))
-    first, again = bench.run(run)[0], bench.run(run)[0]
+    first, again = reconstruction.run(run)[0], reconstruction.run(run)[0]
     assert "161" in first.unavailable["ms-ssim"]
     assert first.unavailable == again.unavailable
 
 
 def test_models_without_weights_are_records_too(pictures: Path, tmp_path: Path) -> None:
-    records = bench.run(request(pictures, ("vae-sd21", "identity"), out=tmp_path / "out"))
+    records = reconstruction.run(request(pictures, ("vae-sd21", "identity"), out=tmp_path / "out"))
     assert "sd2-community" in str(records[0].error)
     assert records[1].complete
     assert len(list((tmp_path / "out" / "records").glob("*.json"))) == 2
@@ -216,14 +216,14 @@ def test_models_without_weights_are_records_too(pictures: Path, tmp_path: Path) 
 
 def test_an_unknown_device_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="cuda:7"):
-        probing.pick_device("cuda:7")
+        pick_device("cuda:7")
 
 
 def test_averages_of_psnr_differ_as_the_protocol_says(pictures: Path) -> None:
     values = {}
     for mean in ("frames", "clip", "set"):
         changed = protocol("cvbench-1", ["frames=5", "size=48", f"psnr_mean={mean}"])
-        (record,) = bench.run(request(pictures, ("pool-8x8",), protocol=changed))
+        (record,) = reconstruction.run(request(pictures, ("pool-8x8",), protocol=changed))
         values[mean] = record.scores["psnr"].value
     errors = [np.mean([10 ** (-p / 10) for p in s.rows["psnr"]]) for s in record.samples]
     assert values["set"] == pytest.approx(-10 * np.log10(np.mean(errors)), abs=1e-9)
@@ -234,21 +234,21 @@ def test_averages_of_psnr_differ_as_the_protocol_says(pictures: Path) -> None:
 def run_slowly(folder: Path, out: Path, cache: str) -> None:
     """Run in a process of its own, each clip taking a moment, so that a kill finds work half done."""
     os.environ["CVBENCH_CACHE"] = cache
-    original = evaluation.read_clip
+    original = loop.read_prepared
 
-    def slowly(*arguments: Any) -> evaluation.Clip:
+    def slowly(*arguments: Any) -> loop.Prepared:
         time.sleep(0.02)
         return original(*arguments)
 
-    evaluation.read_clip = slowly  # type: ignore[assignment]
+    loop.read_prepared = slowly  # type: ignore[assignment]
     torch.set_num_threads(1)
-    bench.run(request(folder, ("identity", "jpeg"), out=out))
+    reconstruction.run(request(folder, ("identity", "jpeg"), out=out))
 
 
 def test_a_run_killed_ten_times_ends_in_the_same_record(pictures: Path, tmp_path: Path) -> None:
     for i in range(20):
         Image.fromarray(scene(1, 48, 64, 100 + i)[:, 0].transpose(1, 2, 0)).save(pictures / f"more{i:02d}.png")
-    undisturbed = bench.run(request(pictures, ("identity", "jpeg")), store=FileStore(tmp_path / "other"))
+    undisturbed = reconstruction.run(request(pictures, ("identity", "jpeg")), store=FileStore(tmp_path / "other"))
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["test_tasks_reconstruction"])
     chance = random.Random(0)
@@ -279,14 +279,14 @@ def test_two_runs_at_once_into_one_folder_leave_whole_records(pictures: Path, tm
         process.join()
     assert [process.exitcode for process in processes] == [0, 0]
     found = [RunRecord.load(path) for path in sorted((tmp_path / "out" / "records").glob("*.json"))]
-    assert list(map(stable, found)) == list(map(stable, bench.run(request(pictures, ("identity", "jpeg")))))
+    assert list(map(stable, found)) == list(map(stable, reconstruction.run(request(pictures, ("identity", "jpeg")))))
 
 
 def test_half_precision_reports_how_far_it_is_from_float32(pictures: Path) -> None:
     half = protocol("cvbench-1", ["frames=5", "size=48", "dtype=bf16"])
     models = ("rife", "jpeg")
-    rife, jpeg = bench.run(request(pictures, models, protocol=half, init="random", metrics=("psnr",)))
+    rife, jpeg = reconstruction.run(request(pictures, models, protocol=half, init="random", metrics=("psnr",)))
     assert rife.precision_db is not None
     assert 15 < rife.precision_db < 99
     assert jpeg.precision_db is None
-    assert bench.run(request(pictures, ("rife",), init="random", metrics=("psnr",)))[0].precision_db is None
+    assert reconstruction.run(request(pictures, ("rife",), init="random", metrics=("psnr",)))[0].precision_db is None

@@ -16,13 +16,13 @@ from PIL import Image
 
 from cvbench.core.protocol import protocol
 from cvbench.core.records import Score
-from cvbench.engine import probing
-from cvbench.engine.loop import Request
+from cvbench.engine import measuring
 from cvbench.metrics.distances import frechet
 from cvbench.models.floors import Pool8x8
 from cvbench.probes import FeatureLoading
 from cvbench.store import FileStore
-from cvbench.tasks import reconstruction as bench
+from cvbench.tasks import reconstruction
+from cvbench.tasks.request import Request
 
 CLIPS, FRAMES, SIDE = 8, 9, 48
 SMALL = protocol("cvbench-1", [f"frames={FRAMES}", f"size={SIDE}"])
@@ -46,9 +46,14 @@ class Projection:
 def projection(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Projection:
     """Put the projection in the place of I3D; of either width, for `frechet` has a way of its own for each."""
     made = Projection(request.param)
-    monkeypatch.setattr(probing, "feature_loading", lambda name, device, *_: FeatureLoading("projection", "", device))
-    monkeypatch.setattr(probing, "load_feature_probe", lambda *_: made)
+    monkeypatch.setattr(measuring, "feature_loading", lambda name, device, *_: FeatureLoading("projection", "", device))
+    monkeypatch.setattr(measuring, "load_feature_probe", lambda *_: made)
     return made
+
+
+class Broken(Projection):
+    def rows(self, video: torch.Tensor) -> np.ndarray:
+        return super().rows(video) * np.nan
 
 
 def save(folder: Path, seed: int) -> np.ndarray:
@@ -83,7 +88,7 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 def rfvd(data: Path, store: Path, batch: int = 1) -> Score:
     wanted = Request(("pool-8x8",), (str(data),), ("rfvd",), SMALL, device="cpu", batch=batch)
-    (record,) = bench.run(wanted, store=FileStore(store))
+    (record,) = reconstruction.run(wanted, store=FileStore(store))
     assert record.complete, record.unavailable
     return record.scores["rfvd"]
 
@@ -102,8 +107,8 @@ def test_rfvd_does_not_depend_on_the_size_of_batches(
     for batch in (1, 2, 8):
         batches.clear()
         values.append(rfvd(clips, tmp_path / f"rows{batch}", batch).value)
-        sizes.append(list(batches))
-    assert sizes == [[1] * 8, [2] * 4, [8]]
+        sizes.append(max(batches))
+    assert sizes == [1, 2, 8]
     assert values[0] > 0
     assert values[1:] == pytest.approx([values[0]] * 2, rel=1e-6)
 
@@ -128,3 +133,29 @@ def test_rfvd_and_its_interval_do_not_depend_on_names_and_order_of_files(
     first = rfvd(clips, tmp_path / "rows")
     again = rfvd(renamed(clips, tmp_path / "renamed", order), tmp_path / "other rows")
     assert (again.value, again.low, again.high) == (first.value, first.low, first.high)
+
+
+def test_one_row_of_a_metric_of_sets_is_a_stated_reason(tmp_path: Path, projection: Projection) -> None:
+    save(tmp_path / "one" / "clip", 0)
+    (record,) = reconstruction.run(Request(("pool-8x8",), (str(tmp_path / "one"),), ("rfvd",), SMALL, device="cpu"))
+    assert "rfvd" not in record.scores
+    assert "1 row is none" in record.unavailable["rfvd"]
+    assert record.samples
+
+
+def test_features_that_are_not_finite_are_a_reason(
+    clips: Path, projection: Projection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "load_feature_probe", lambda *_: Broken(4))
+    (record,) = reconstruction.run(Request(("pool-8x8",), (str(clips),), ("rfvd",), SMALL, device="cpu"))
+    assert "not finite" in record.unavailable["rfvd"]
+
+
+def test_rows_of_targets_that_were_lost_are_measured_again(clips: Path, tmp_path: Path, projection: Projection) -> None:
+    first = rfvd(clips, tmp_path / "rows")
+    files = [
+        path for path in (tmp_path / "rows" / "rows").rglob("*") if path.is_file() and not path.name.startswith(".")
+    ]
+    for path in files[::2]:
+        path.write_bytes(path.read_bytes()[:100])
+    assert rfvd(clips, tmp_path / "rows") == first

@@ -22,8 +22,7 @@ from cvbench.cli import run_program
 from cvbench.core.errors import Unavailable, UnknownName, UnsuitableInput, UsageError
 from cvbench.core.protocol import protocol
 from cvbench.core.records import RunRecord
-from cvbench.engine import loop as evaluation
-from cvbench.engine import probing
+from cvbench.engine import loop, measuring
 from cvbench.metrics import frame_consistency, frechet_infinite, frechet_of_sets
 from cvbench.probes import FeatureLoading, feature_loading, features
 from cvbench.store import FileStore
@@ -65,8 +64,8 @@ def colours(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     def loading(name: str, device: torch.device, *_: object) -> FeatureLoading:
         return FeatureLoading(f"{name}-{Colours.version}", "", device)
 
-    monkeypatch.setattr(probing, "feature_loading", loading)
-    monkeypatch.setattr(probing, "load_feature_probe", lambda name, *_: Colours(name))
+    monkeypatch.setattr(measuring, "feature_loading", loading)
+    monkeypatch.setattr(measuring, "load_feature_probe", lambda name, *_: Colours(name))
     monkeypatch.setattr(Colours, "measured", Counter())
     return Colours.measured
 
@@ -226,8 +225,8 @@ def test_a_second_call_builds_no_network_and_reads_no_clip(
     def refuse(*_: object) -> NoReturn:
         raise AssertionError("work was done twice")
 
-    monkeypatch.setattr(probing, "load_feature_probe", refuse)
-    monkeypatch.setattr(evaluation, "read_clip", refuse)
+    monkeypatch.setattr(measuring, "load_feature_probe", refuse)
+    monkeypatch.setattr(loop, "read_prepared", refuse)
     again = measure(*sets, names, {f"clip{i}": "red" for i in range(5)})
     assert stable(again) == stable(first)
     assert set(first.scores) == set(names)
@@ -323,7 +322,7 @@ def test_missing_weights_are_named_with_file_hash_and_source_and_stop_no_other_m
     def loading(name: str, device: torch.device, weights: Mapping[str, Path], *_: object) -> FeatureLoading:
         return FeatureLoading(name, "", device) if name == "inception" else feature_loading(name, device, weights)
 
-    monkeypatch.setattr(probing, "feature_loading", loading)
+    monkeypatch.setattr(measuring, "feature_loading", loading)
     monkeypatch.setattr("urllib.request.urlopen", unreachable)
     record = measure(*sets, ["fid", "fvd", "kvd", "clip"], {f"clip{i}": "red" for i in range(5)})
     assert set(record.scores) == {"fid"}
@@ -399,7 +398,7 @@ def test_a_set_of_one_or_none_gives_no_distance_but_a_record(tmp_path: Path) -> 
     shoot(tmp_path / "made" / "clip0", 0)
     shoot(tmp_path / "real" / "clip0", 1)
     record = measure(tmp_path / "made", tmp_path / "real", ["fvd"])
-    assert "1 rows" in record.unavailable["fvd"]
+    assert "1 row is none" in record.unavailable["fvd"]
     for side in ("made", "real"):
         shutil.rmtree(tmp_path / side / "clip0")
         (tmp_path / side / "broken.png").write_bytes(b"no picture")
@@ -512,9 +511,9 @@ def test_scores_share_a_signature_only_when_they_are_comparable(sets: tuple[Path
     fewer = measure(*sets, names, prompts)
     same = {m: first.scores[m].signature == fewer.scores[m].signature for m in names}
     assert same == {"fvd": False, "kvd": True, "clip": False}  # biased by n; unbiased; another list of prompts
-    assert "generated=5" in first.scores["fvd"].signature
-    assert f"data=real#{first.data.manifest[:12]}" in first.scores["fvd"].signature
-    assert "data=prompts#" in first.scores["clip"].signature
+    assert first.scores["fvd"].signature.generated == 5
+    assert f"data=real#{first.data.manifest[:12]}" in first.scores["fvd"].signature.text
+    assert first.scores["clip"].signature.data == "prompts"
 
 
 # Requests and the command
@@ -562,7 +561,7 @@ def test_the_command_prints_a_row_a_set_and_writes_it(
     assert "not comparable: b, FVD on real" in text
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["records", "samples.csv", "table.csv", "table.md"]
     record = RunRecord.load(next((tmp_path / "out" / "records").glob("made--real--*.json")))
-    assert (record.protocol["frames"], record.protocol["seed"]) == (9, 3)
+    assert (record.protocol.frames, record.protocol.seed) == (9, 3)
     assert run_program(["table", str(tmp_path / "out"), "--allow-mixed"]) == 0
     shoot(sets[0] / "clip7", 7)
     assert run_program([*line, "-g", str(sets[0])]) == 3

@@ -12,7 +12,6 @@ Stage = Literal["read", "prepare", "code", "measure", "reduce"]
 """Where a field acts: which frames are read, how they become prepared pixels, how the model codes those, how the
 reconstruction is measured, how rows are reduced to a score. Cache keys are made of the stages up to their own."""
 Size: TypeAlias = int | tuple[int, int] | None
-Value: TypeAlias = str | int | bool | None
 T = TypeVar("T")
 WHOLE = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 RECTANGLE = re.compile(r"([0-9]{1,6})[x×]([0-9]{1,6})", re.ASCII)
@@ -63,11 +62,11 @@ class EvalProtocol:
         """Which frames of a file are wanted."""
         return Sampling(self.frames, self.stride, self.start, self.short)
 
-    def of(self, *stages: Stage) -> dict[str, Value]:
+    def of(self, *stages: Stage) -> dict[str, Any]:
         """Return the fields that act at these stages, as JSON values."""
         return {f.name: jsonable(getattr(self, f.name)) for f in settable() if f.metadata["stage"] in stages}
 
-    def as_dict(self) -> dict[str, Value]:
+    def as_dict(self) -> dict[str, Any]:
         """Return every field as a JSON value, for the record."""
         return {f.name: jsonable(getattr(self, f.name)) for f in fields(self)}
 
@@ -89,7 +88,7 @@ def settable() -> tuple["Field[Any]", ...]:
     return tuple(f for f in fields(EvalProtocol) if "stage" in f.metadata)
 
 
-def jsonable(value: Any) -> Value:
+def jsonable(value: Any) -> Any:
     """Return a field's value as JSON has it; height and width become a text."""
     return "x".join(map(str, value)) if isinstance(value, tuple) else value
 

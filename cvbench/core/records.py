@@ -107,7 +107,7 @@ class RunRecord:
     probes: Mapping[str, str]
     scores: Mapping[str, Score]
     samples: Sequence[SampleRecord]
-    failures: Sequence[Failure] = ()
+    failures: Sequence[Failure] = field(default_factory=list)
     unavailable: Mapping[str, str] = field(default_factory=dict)
     error: str | None = None
     error_kind: str = ""
@@ -116,7 +116,7 @@ class RunRecord:
     crossing: Mapping[str, Any] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
-    notes: Sequence[str] = ()
+    notes: Sequence[str] = field(default_factory=list)
     schema: int = SCHEMA
 
     @property

@@ -129,12 +129,12 @@ def check_output(recon: Video, target: Video) -> None:
     low, high = recon.amin(), recon.amax()
     if low == high and target.amax() > target.amin():
         raise BadOutput(f"the reconstruction is constant ({high:.3g}) where the target is not")
+    if low < 0 and _is_signed(recon, target):
+        raise BadRange("the reconstruction lies in [-1, 1], not in [0, 1]: decode must return (x + 1) / 2")
     if low < -FAR or high > 1 + FAR:
         outside = ((recon < -FAR) | (recon > 1 + FAR)).float().mean()
         if outside > 0.5:
             raise BadRange(f"{outside:.0%} of the reconstruction lies far outside [0, 1]: wrong value range?")
-    if low < 0 and _is_signed(recon, target):
-        raise BadRange("the reconstruction lies in [-1, 1], not in [0, 1]: decode must return (x + 1) / 2")
 
 
 def _is_signed(recon: Video, target: Video) -> bool:
@@ -181,5 +181,6 @@ def _generators(device: torch.device) -> list[torch.Generator]:
 
 def describe(error: BaseException) -> str:
     """Return an error as one line for a record."""
-    text = " ".join([*(f"{note}:" for note in getattr(error, "__notes__", ())), *str(error).split()])
-    return text[:2000] if isinstance(error, CvbenchError) else f"{type(error).__name__}: {text[:400]}"
+    where = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
+    text = " ".join(str(error).split())
+    return where + (text[:2000] if isinstance(error, CvbenchError) else f"{type(error).__name__}: {text[:400]}")

@@ -70,7 +70,7 @@ class Unit:
 
     def missing(self) -> frozenset[str]:
         """Return the columns that are not stored."""
-        return self.columns - self.rows().keys()
+        return self.columns.difference(self.rows())
 
 
 class Work(NamedTuple):

@@ -20,7 +20,7 @@ VERSION = 3  # raise it when what is measured changes: the cache asks for it
 T = TypeVar("T")
 
 
-RESOLUTION = 1e-5
+RESOLUTION = 5e-5
 """Seconds below which a call did nothing that could be timed."""
 
 

@@ -61,7 +61,7 @@ def gaussian(of_clips: Sequence[Sums]) -> Gaussian:
     n, x, xx = np.sum(of_clips, axis=0).T
     mean, total = x / n, n.sum()
     shift = x.sum() / total
-    spread = float(np.sqrt(_variance(xx.sum() / total, np.asarray(shift))))
+    spread = float(np.sqrt(_variance(np.array([xx.sum() / total]), np.array([shift]))[0]))
     std = np.sqrt(_variance(xx / n, mean))
     return Gaussian(int(n[0]), mean, std, float(shift), float(1 / spread) if spread else float("inf"))
 

@@ -57,7 +57,7 @@ class Workspace:
                 sys.modules.pop(name, None)
             sys.modules.update({n: m for n, m in before.items() if n not in sys.modules})
 
-    def _is_shadowed(self, name: str, module: ModuleType) -> bool:
+    def _is_shadowed(self, name: str, module: object) -> bool:
         """Tell whether the folder has another module of this name than the one that is loaded."""
         top = name.partition(".")[0]
         if top in sys.stdlib_module_names or top in ("__main__", "cvbench") or _file(module) is None:
@@ -65,7 +65,7 @@ class Workspace:
         here = (self.folder / f"{top}.py").is_file() or (self.folder / top / "__init__.py").is_file()
         return here and not _below(module, self.folder)
 
-    def _is_local(self, module: ModuleType) -> bool:
+    def _is_local(self, module: object) -> bool:
         """Tell modules of users from installed ones."""
         return _file(module) is not None and not any(_below(module, place) for place in (*INSTALLED, PACKAGE))
 
@@ -78,12 +78,12 @@ class Workspace:
 PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def _file(module: ModuleType) -> Path | None:
+def _file(module: object) -> Path | None:
     found = getattr(module, "__file__", None)
     return Path(found) if isinstance(found, str) and Path(found).is_file() else None
 
 
-def _below(module: ModuleType, folder: Path) -> bool:
+def _below(module: object, folder: Path) -> bool:
     file = _file(module)
     return file is not None and file.resolve().is_relative_to(folder)
 

@@ -426,7 +426,7 @@ def test_an_mp4_without_its_index_is_refused(tmp_path: Path) -> None:
 def test_a_cut_matroska_file_is_noticed_when_its_end_is_reached(tmp_path: Path, name: str, codec: str) -> None:
     file = encode(tmp_path / name, [f.reformat(format="yuv420p") for f in textured(30)], codec)
     file.write_bytes(file.read_bytes()[: file.stat().st_size * 6 // 10])
-    assert "1.20 s that its header promises" in refusal(file)
+    assert re.search(r"is damaged at frame 1\d or soon after \(FFmpeg: File ended prematurely\)", refusal(file))
 
 
 def test_a_stream_that_breaks_off_says_after_how_many_frames(tmp_path: Path) -> None:
@@ -448,7 +448,7 @@ def test_damage_is_refused_where_a_decoder_with_slice_threads_keeps_quiet(tmp_pa
     for place in rng.integers(len(data) * 4 // 10, len(data) * 6 // 10, 60):
         data[place] ^= 0x55
     file.write_bytes(data)
-    assert re.search(r"frame \d+ is damaged", refusal(file, ALL))
+    assert re.search(r"is damaged at frame \d+", refusal(file, ALL))
 
 
 # decord, the second opinion

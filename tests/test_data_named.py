@@ -66,13 +66,13 @@ def open_in(name: str, root: Path, limit: int | None = None) -> Dataset:
 
 
 def test_a_folder_is_read_in_natural_order_whatever_order_the_disk_has(tmp_path: Path) -> None:
-    names = ["clip10.png", "clip2.png", "B.png", "a.png", "sub/9.png", "sub/10.png", "sub/deep/x.png", "sub b/1.png"]
+    names = ["clip10.png", "clip2.png", "B.png", "a.png", "sub/9.png", "sub/11.png", "sub/deep/x.png", "sub b/1.png"]
     for level, name in enumerate(names):
         save_picture(tmp_path / name, level)
     dataset = open_dataset(str(tmp_path), {})
     assert ids(dataset) == [
         *("a.png", "B.png", "clip2.png", "clip10.png"),
-        *("sub/9.png", "sub/10.png", "sub/deep/x.png", "sub b/1.png"),
+        *("sub/9.png", "sub/11.png", "sub/deep/x.png", "sub b/1.png"),
     ]
     assert [item.read(FIRST).id for item in dataset.items] == ids(dataset)
     assert pixel_hash(dataset.items[2].read(FIRST)) == gray_hash(1)
@@ -143,7 +143,7 @@ def test_opening_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert ids(open_dataset(str(tmp_path), {})) == ["a.mp4", "b.png", "walk"]
 
 
-@pytest.mark.parametrize("name", ["{:05}.png", "frame_{}.png", "IMG_{:04}.png"])
+@pytest.mark.parametrize("name", ["{:05}.png", "frame_{}.png", "IMG_{:04}.png", "{}.png", "{:02}.jpg", "im{}.png"])
 def test_a_subfolder_of_numbered_pictures_of_one_size_is_a_clip(tmp_path: Path, name: str) -> None:
     for k in range(8, 12):
         save_picture(tmp_path / "walk" / name.format(k), k)
@@ -159,7 +159,7 @@ def test_pictures_with_gaps_other_sizes_other_names_or_in_the_folder_itself_stay
     for k in range(3):
         save_picture(tmp_path / "sizes" / f"{k:05}.png", 0, (32, 24 + k))
         save_picture(tmp_path / "kodak" / f"kodim{k:02}.png")
-        save_picture(tmp_path / "few" / f"{k}.png")
+        save_picture(tmp_path / "photos" / f"{k}.png", 0, (32, 24 + 8 * (k == 1)))
         save_picture(tmp_path / f"{k:05}.png")
     assert len(open_dataset(str(tmp_path), {}).items) == 15
     assert len(open_dataset(str(tmp_path / "gaps"), {}).items) == 3
@@ -204,7 +204,13 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
     ("spec", "error", "message"),
     [
         ("davsi", UnknownName, "davis"),
-        ("davsi=/tmp", UnknownName, "davis"),
+        ("mine=davsi", UnknownName, "davis"),
+        ("mine=./gone", UsageError, "no file or folder './gone'"),
+        ("a\x1bb=/tmp", UsageError, "control characters"),
+        ("sample=/tmp", UsageError, "built in and has no folder"),
+        ("~nobody-of-this-name", UsageError, "home folder of nobody"),
+        ("a\0b/*", UsageError, "no file or folder"),
+        ("a/" * 3000, UsageError, "no file or folder"),
         ("./gone", UsageError, "no file or folder './gone'"),
         ("gone.mp4", UsageError, "no file or folder"),
         ("", UsageError, "empty name"),

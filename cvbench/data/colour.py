@@ -63,13 +63,16 @@ def unscaled(frame: av.VideoFrame, depth: int, alpha: bool) -> UInt8[np.ndarray,
 
     swscale takes 2^depth - 2^(depth-8) for the white of such frames, which is up to 1.5 levels off.
     """
-    kind = f"{'gbr' if frame.format.is_rgb else 'yuv'}{'a' if alpha else ''}{'p' if frame.format.is_rgb else '444p'}"
-    levels = planes(frame.reformat(format=f"{kind}{depth}le", interpolation=EXACT), depth)
-    if frame.format.is_rgb:
-        rgb = levels[[2, 0, 1, *range(3, len(levels))]]
+    if frame.format.name.startswith("gray"):
+        levels = planes(frame, depth)[[0, 0, 0]]
+    elif frame.format.is_rgb:
+        same = frame.reformat(format=f"gbr{'a' if alpha else ''}p{depth}le", interpolation=EXACT)
+        levels = planes(same, depth)[[2, 0, 1, 3][: 3 + alpha]]
     else:
-        rgb = np.concatenate([mixed(levels, depth, LUMA[MATRICES[frame.colorspace]]), levels[3:]])
-    eight: UInt8[np.ndarray, "h w channels"] = np.rint(255 * rgb).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
+        same = frame.reformat(format=f"yuv{'a' if alpha else ''}444p{depth}le", interpolation=EXACT)
+        levels = planes(same, depth)
+        levels = np.concatenate([mixed(levels, depth, LUMA[MATRICES[frame.colorspace]]), levels[3:]])
+    eight: UInt8[np.ndarray, "h w channels"] = np.rint(255 * levels).clip(0, 255).astype(np.uint8).transpose(1, 2, 0)
     return np.ascontiguousarray(eight)
 
 

@@ -23,6 +23,7 @@ MOST_BYTES = 8 * 2**30
 """What the frames taken of one clip may come to, three bytes a pixel: 8 GiB, or 345 frames of 3840×2160."""
 
 
+TEXTS = "its texts or colour profile unpack to more than Pillow reads, 1 MiB each and 64 MiB together"
 BLOCK = 1 << 20
 """Bytes read at a time."""
 
@@ -68,6 +69,7 @@ def refusing(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # Pillow alone raises OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = TEXTS if "MAX_TEXT_" in reason else reason
         refuse(path, f"{reason}; replace or remove the file")
 
 

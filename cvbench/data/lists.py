@@ -35,7 +35,8 @@ def load_csv(file: Path, *columns: str) -> list[dict[str, str]]:
             raise UsageError(f"{file} has no column {', '.join(missing)}; it must have {', '.join(columns)}")
         return list(rows)
     except csv.Error as error:
-        raise UsageError(f"{file} is no CSV, after line {rows.line_num}: {error}; mend or remove what follows") from error
+        place = f"after line {rows.line_num}"
+        raise UsageError(f"{file} is no CSV, {place}: {error}; mend or remove what follows") from error
 
 
 def load_json(file: Path) -> Mapping[str, Any]:

@@ -47,6 +47,24 @@ def test_two_names_that_compose_to_one_id_are_two_samples_under_ids_of_their_own
         assert sorted(ids(dataset)) == sorted(levels(dataset))
 
 
+def test_names_and_folders_that_are_no_utf8_give_fingerprints_that_are(tmp_path: Path) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9"))
+    try:
+        odd.mkdir()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    save_picture(odd / "a.png").rename(os.fsdecode(os.fsencode(odd) + b"/\xff.png"))
+    for k in range(2):
+        save_picture(odd / "walk" / f"{k}.png")
+    (odd / "gone.png").symlink_to(tmp_path / "nowhere")
+    for item in open_dataset(str(odd), {}).items:
+        assert "caf\\xe9" in item.fingerprint.encode().decode()
+    assert open_dataset(str(odd), {}).name == "caf\\xe9"
+    (broken := Path(os.fsdecode(os.fsencode(odd) + b"/\xfe.png"))).write_bytes(b"broken")
+    with pytest.raises(UnreadableSample, match=r"^\\xfe\.png: is no picture"):
+        open_dataset(str(broken), {}).items[0].read(FIRST)
+
+
 def test_a_name_that_looks_like_another_s_escaped_one_keeps_an_id_of_its_own(tmp_path: Path) -> None:
     try:
         save_picture(tmp_path / "a.png", 1).rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cvbench.core.errors import UnreadableSample
 from cvbench.core.types import Sample, Sampling
-from cvbench.data.files import Reader
+from cvbench.data.files import Reader, escaped
 
 ATTEMPTS = 3
 """How often a file is read that changes meanwhile."""
@@ -120,8 +120,8 @@ def stamp(path: Path) -> str:
     try:
         seen = path.stat()
     except OSError:  # a dangling link: reading it will say so
-        return f"{path.absolute()}|missing"
-    return f"{path.resolve()}|{seen.st_size}|{seen.st_mtime_ns}|{seen.st_ctime_ns}|{seen.st_ino}"
+        return f"{escaped(str(path.absolute()))}|missing"
+    return f"{escaped(str(path.resolve()))}|{seen.st_size}|{seen.st_mtime_ns}|{seen.st_ctime_ns}|{seen.st_ino}"
 
 
 def stamp_read_by(path: Path, reader: Reader) -> str:
@@ -131,13 +131,13 @@ def stamp_read_by(path: Path, reader: Reader) -> str:
 
 def stamp_of_all(paths: Sequence[Path]) -> str:
     """Return the stamp of a clip kept as one picture a frame."""
-    stamps = hashlib.sha256("\n".join(map(stamp, paths)).encode("utf-8", "surrogateescape")).hexdigest()
-    return f"{paths[0].parent.resolve()}|{len(paths)} frames|{stamps}"
+    stamps = hashlib.sha256("\n".join(map(stamp, paths)).encode()).hexdigest()
+    return f"{escaped(str(paths[0].parent.resolve()))}|{len(paths)} frames|{stamps}"
 
 
 def printable(name: str) -> str:
     """Return an id that is the same on systems that compose umlauts differently, and that UTF-8 can hold."""
-    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))
+    return unicodedata.normalize("NFC", escaped(name))
 
 
 def spelt_out(name: str) -> str:

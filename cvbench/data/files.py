@@ -1,5 +1,6 @@
 """What all readers share: the frames a clip gives, and one way to refuse a file."""
 
+import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,9 +52,14 @@ def frame_indices(available: int, sampling: Sampling) -> tuple[range, int]:
     return range(sampling.start, sampling.start + min(sampling.frames, left) * stride, stride), stride
 
 
+def escaped(name: str) -> str:
+    """Return a name or path that UTF-8 can hold: bytes that are none are written as \\xff."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def refuse(path: Path, why: str) -> NoReturn:
     """Raise UnreadableSample; the file's folder stays out of it, so that records do not depend on the machine."""
-    raise UnreadableSample(f"{path.name}: {why}")
+    raise UnreadableSample(f"{escaped(path.name)}: {why}")
 
 
 @contextmanager
@@ -62,9 +68,9 @@ def refusing(path: Path) -> Iterator[None]:
     try:
         yield
     except UnreadableSample as error:
-        if str(error).startswith(f"{path.name}: "):
+        if str(error).startswith(f"{escaped(path.name)}: "):
             raise
-        raise UnreadableSample(f"{path.name}: {error}") from error
+        raise UnreadableSample(f"{escaped(path.name)}: {error}") from error
     except (CvbenchError, MemoryError):
         raise
     except Exception as error:  # Pillow alone raises OSError, SyntaxError, ValueError, struct.error, zlib.error, ...

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from cvbench.core.errors import UsageError
-from cvbench.data.dataset import Dataset, Item, file_item, numbered_item, told_apart
+from cvbench.data.dataset import Dataset, Item, file_item, numbered_item, printable, told_apart
 from cvbench.data.files import Reader
 
 # fmt: off
@@ -31,7 +31,11 @@ def open_path(text: str, reader: Reader) -> Dataset:
     """Open a folder, a file or a glob. Raises UsageError for what is not there or holds nothing to read."""
     path = home(text)
     if there(text):
-        return open_folder(path, reader) if path.is_dir() else Dataset(path.name, (file_item(path, path.name, reader),))
+        return (
+            open_folder(path, reader)
+            if path.is_dir()
+            else Dataset(printable(path.name), (file_item(path, path.name, reader),))
+        )
     if any(sign in text for sign in "*?[") and "\0" not in text:
         return open_glob(str(path), reader)
     raise UsageError(f"no file or folder {text!r}; name a folder, a file, a glob in quotes, or NAME=PATH")
@@ -61,7 +65,7 @@ def open_folder(root: Path, reader: Reader) -> Dataset:
     found, ignored, clips = collect(root, root, reader)
     if not found:
         raise UsageError(f"no images or videos in {root}; it holds {ignored} other files")
-    return Dataset(root.resolve().name, sort_items(told_apart(found)), notes(ignored, clips))
+    return Dataset(printable(root.resolve().name), sort_items(told_apart(found)), notes(ignored, clips))
 
 
 def open_glob(pattern: str, reader: Reader) -> Dataset:
@@ -82,7 +86,7 @@ def open_glob(pattern: str, reader: Reader) -> Dataset:
             items, ignored, clips = items + found, ignored + others, clips + frames
     if not items:
         raise UsageError(f"the glob {pattern!r} matches no images or videos, and {ignored} other files")
-    return Dataset(Path(pattern).as_posix(), sort_items(told_apart(items)), notes(ignored, clips))
+    return Dataset(printable(Path(pattern).as_posix()), sort_items(told_apart(items)), notes(ignored, clips))
 
 
 def collect(root: Path, base: Path, reader: Reader) -> tuple[list[Named], int, int]:

@@ -162,6 +162,41 @@ def test_a_recording_that_begins_between_key_frames_shows_what_follows_the_first
     assert np.array_equal(entered, whole[:, -entered.shape[1] :])
 
 
+def transport_packets(file: Path, pid: int = 0x100) -> tuple[bytes, list[int]]:
+    """A transport stream, and where in it the packets of the video are that continue a picture."""
+    data = file.read_bytes()
+    places = [p for p in range(0, len(data), 188) if (data[p + 1] & 0x1F) << 8 | data[p + 2] == pid]
+    return data, [p for p in places if not data[p + 1] & 0x40]
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
+def test_every_packet_lost_from_within_a_picture_of_a_transport_stream_is_missed(tmp_path: Path, codec: str) -> None:
+    """All but the last packets of pictures, whose loss looks like the place where two recordings were joined."""
+    options = {"crf": "5"} if codec == "libx264" else {}
+    data, places = transport_packets(encode(tmp_path / "a.ts", codec, 6, **options))
+    followed = [p for p in places if p + 188 in places]
+    assert len(followed) >= 8
+    for place in followed[:: len(followed) // 8]:
+        (tmp_path / "lost.ts").write_bytes(data[:place] + data[place + 188 :])
+        assert "is damaged" in refusal(tmp_path / "lost.ts")
+
+
+def test_packets_that_the_receiver_marked_as_wrong_refuse_a_recording(tmp_path: Path) -> None:
+    file = encode(tmp_path / "a.ts", "mpeg2video")
+    flip(file, transport_packets(file)[1][1] + 1, 0x80)
+    assert "its receiver marked packets as wrong" in refusal(file)
+
+
+@pytest.mark.parametrize("prefix", [b"", b"\0\0\0\0"])
+def test_recordings_joined_end_to_end_are_read_through(tmp_path: Path, prefix: bytes) -> None:
+    """Blu-ray's packets have four bytes before each."""
+    data = encode(tmp_path / "a.ts", "mpeg2video").read_bytes()
+    good = read_file(tmp_path / "a.ts", ALL).pixels
+    twice = b"".join(prefix + data[p : p + 188] for p in range(0, len(data), 188)) * 2
+    (tmp_path / "twice.ts").write_bytes(twice)
+    assert np.array_equal(read_file(tmp_path / "twice.ts", ALL).pixels, np.concatenate([good, good], axis=1))
+
+
 @pytest.mark.parametrize(("name", "codec"), [("a.avi", "mpeg4"), ("a.avi", "mjpeg"), ("a.mp4", "libx264")])
 def test_a_last_frame_that_is_held_is_not_missing_and_a_file_cut_off_is(tmp_path: Path, name: str, codec: str) -> None:
     file = encode(tmp_path / name, codec, 8, [0, 1, 2, 3, 14, 15, 16, 17], 75)

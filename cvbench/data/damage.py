@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 import av
 import av.logging
+import numpy as np
+from jaxtyping import UInt8
 
 from cvbench.data.files import checksum, refuse
 
@@ -28,6 +30,9 @@ CHECKSUM = re.compile(r"\bcrc\b|checksum", re.IGNORECASE)
 SEGMENT, CLUSTER = 0x18538067, 0x1F43B675
 LEVEL_1 = frozenset((CLUSTER, 0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367, 0xEC))
 """What a Matroska segment consists of (RFC 9559, section 5.1)."""
+SYNC = 0x47
+AHEAD = 512
+"""Packets of a transport stream that are looked at beyond a position, to find where the data there end."""
 
 _lock = threading.Lock()
 _listeners = 0
@@ -118,6 +123,65 @@ class Matroska:
                 if size > 6 and file.read(2) == b"\xbf\x84":
                     yield start, struct.unpack("<I", file.read(4))[0], checksum(file, size - 6)
                 file.seek(end)
+
+
+class Transport:
+    """The packets of one stream of an MPEG transport stream (ISO/IEC 13818-1, 2.4.3), followed as far as it is read.
+
+    A counter that jumps within a picture's data means that packets are lost. Where data begin it may jump: so it does
+    where two recordings were joined.
+    """
+
+    def __init__(self, path: Path, stream: int) -> None:
+        self.path = path
+        self.stream = stream
+        self.size, self.prefix = packet_layout(path)
+        self.at = 0
+        self.count: int | None = None
+
+    def reach(self, position: int) -> None:
+        """Check the packets up to `position`, and the rest of the data that begin there. Raises UnreadableSample."""
+        while self.size:
+            rows = self._read(max(position - self.at, 0) // self.size + AHEAD)
+            own = (rows[:, 1].astype(int) & 0x1F) << 8 | rows[:, 2] == self.stream
+            places = self.at + self.size * np.arange(len(rows))
+            later = np.flatnonzero(own & (rows[:, 1] & 0x40 > 0) & (places > position))
+            end = int(later[0]) if len(later) else len(rows)
+            self._check(rows[:end][own[:end]])
+            self.at += end * self.size
+            if len(later) or not len(rows):
+                return
+
+    def _read(self, packets: int) -> UInt8[np.ndarray, "n bytes"]:
+        """Return the next packets; none after the first that does not begin as one."""
+        with self.path.open("rb") as file:
+            file.seek(self.at)
+            data = np.frombuffer(file.read(packets * self.size), np.uint8)
+        rows = data[: len(data) // self.size * self.size].reshape(-1, self.size)[:, self.prefix :]
+        strange = np.flatnonzero(rows[:, 0] != SYNC)
+        return rows[: strange[0]] if len(strange) else rows
+
+    def _check(self, rows: UInt8[np.ndarray, "n bytes"]) -> None:
+        """Check packets of the stream."""
+        if (rows[:, 1] & 0x80).any():
+            refuse(self.path, "is damaged: its receiver marked packets as wrong; replace or remove the file")
+        rows = rows[rows[:, 3] & 0x10 > 0]  # of those with data
+        if not len(rows):
+            return
+        counts = rows[:, 3].astype(int) & 15
+        before = np.concatenate([[counts[0] - 1 if self.count is None else self.count], counts[:-1]])
+        announced = (rows[:, 3] & 0x20 > 0) & (rows[:, 4] > 0) & (rows[:, 5] & 0x80 > 0)
+        if (((counts - before) % 16 > 1) & (rows[:, 1] & 0x40 == 0) & ~announced).any():
+            refuse(self.path, "is damaged: packets are missing within a picture; fetch it again")
+        self.count = int(counts[-1])
+
+
+def packet_layout(path: Path) -> tuple[int, int]:
+    """Return how long the packets of a transport stream are, and what of it goes before each; 0 where it is neither."""
+    with path.open("rb") as file:
+        head = file.read(5 * 204)
+    layouts = ((188, 0), (192, 4), (204, 0))
+    return next(((s, p) for s, p in layouts if set(head[p::s][:4]) == {SYNC}), (0, 0))
 
 
 def read_number(file: BinaryIO, keep_marker: bool = False) -> int | None:

@@ -30,12 +30,10 @@ Named: TypeAlias = tuple[str, Item]
 def open_path(text: str, reader: Reader) -> Dataset:
     """Open a folder, a file or a glob. Raises UsageError for what is not there or holds nothing to read."""
     path = home(text)
+    if there(text) and path.is_dir():
+        return open_folder(path, reader)
     if there(text):
-        return (
-            open_folder(path, reader)
-            if path.is_dir()
-            else Dataset(printable(path.name), (file_item(path, path.name, reader),))
-        )
+        return Dataset(printable(path.name), (file_item(path, path.name, reader),))
     if any(sign in text for sign in "*?[") and "\0" not in text:
         return open_glob(str(path), reader)
     raise UsageError(f"no file or folder {text!r}; name a folder, a file, a glob in quotes, or NAME=PATH")

@@ -29,7 +29,7 @@ from jaxtyping import UInt8
 from cvbench.core.types import Sample, Sampling
 from cvbench.data.colour import MATRICES, depth_of, is_full
 from cvbench.data.colour import to_rgb as to_rgb
-from cvbench.data.damage import DETECT, Matroska, check_opening, check_riff, check_said, listening
+from cvbench.data.damage import DETECT, Matroska, Transport, check_opening, check_riff, check_said, listening
 from cvbench.data.files import (
     MOST_PIXELS,
     Picture,
@@ -138,19 +138,19 @@ def frames_of(path: Path, container: av.container.InputContainer, stream: av.Vid
     end that the file promises.
     """
     listed, packets, seen, end = frames_listed(container, stream), 0, 0, Fraction(0)
-    checksums = Matroska(path) if "matroska" in container.format.name else None
+    proof = proof_of(path, container, stream)
     begun = container.format.name not in TUNED_IN
     source = container.demux(stream)
     while True:
         with listening() as said:
             packet, frames = next_frames(path, source, seen)
+        if proof:
+            proof.reach(path.stat().st_size if packet is None else packet.pos or 0)
         if packet is None:
             break
         begun = begun or packet.is_keyframe
         if begun:
             check_said(path, said, f"at frame {seen} or soon after")
-        if checksums:
-            checksums.reach(packet.pos or 0)
         packets += bool(packet.size)
         for frame in frames:
             if frame.is_corrupt:
@@ -164,6 +164,13 @@ def frames_of(path: Path, container: av.container.InputContainer, stream: av.Vid
         refuse(path, f"its index lists {listed} frames, of which {packets} are there; replace or remove the file")
     for slack in (frames for name, frames in PROMISES.items() if name in container.format.name and listed is None):
         check_end(path, stream, end, seen, slack)
+
+
+def proof_of(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> Matroska | Transport | None:
+    """Return what a container holds to prove that its bytes are right."""
+    if "matroska" in container.format.name:
+        return Matroska(path)
+    return Transport(path, stream.id) if container.format.name == "mpegts" else None
 
 
 def next_frames(path: Path, source: Iterator[av.Packet], seen: int) -> tuple[av.Packet | None, list[av.VideoFrame]]:
@@ -231,6 +238,8 @@ def best_stream(path: Path, container: av.container.InputContainer) -> av.VideoS
         refuse(path, f"no video stream in it, only {', '.join(kinds)}; replace or remove the file")
     if stream.codec_context is None:
         refuse(path, "FFmpeg has no decoder for its video stream; convert the file")
+    if not stream.codec_context.width:
+        refuse(path, "its video stream does not tell the size of its pictures; cut it at a key frame")
     check_size(path, stream.codec_context.width, stream.codec_context.height)
     stream.codec_context.thread_count = 1
     stream.codec_context.options = dict(CAREFUL)

@@ -440,6 +440,19 @@ def test_msrvtt_splits_are_told_apart_and_share_a_folder(tmp_path: Path) -> None
         assert test.items[k].read(FIRST).pixels.mean() == pytest.approx(level, abs=1)
 
 
+def test_a_clip_that_is_there_twice_is_one_sample_and_the_note_says_so(tmp_path: Path) -> None:
+    """The same clips below two folders, as after scaling them, or of two endings: the first in natural order counts."""
+    msrvtt(tmp_path, "test_videodatainfo.json", "test", [1, 2])
+    for folder, luma in (("b", 50), ("a", 100)):
+        save_clip(tmp_path / folder / "video1.mp4", luma)
+        save_clip(tmp_path / "ucf" / folder / "v_YoYo_g01_c01.avi", luma, codec="mpeg4")
+    dataset = open_in("msrvtt", tmp_path)
+    assert (ids(dataset), dataset.note) == (["video1"], "1 of 2 clips found; 1 more files of the same names left out")
+    assert dataset.items[0].read(FIRST).pixels.mean() == pytest.approx((100 - 16) * 255 / 219, abs=1)
+    ucf = open_in("ucf101", tmp_path / "ucf")
+    assert (ids(ucf), ucf.note[-40:]) == (["v_YoYo_g01_c01"], "; 1 more files of the same names left out"[-40:])
+
+
 def test_msrvtt_falls_back_on_the_list_of_the_1k_test(tmp_path: Path) -> None:
     (tmp_path / "MSRVTT_JSFUSION_test.csv").write_text("key,vid_key,video_id,sentence\nret0,msr7,video7,a man sings\n")
     save_clip(tmp_path / "video7.mp4")

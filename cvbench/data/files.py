@@ -24,7 +24,11 @@ MOST_BYTES = 8 * 2**30
 """What the frames taken of one clip may come to, three bytes a pixel: 8 GiB, or 345 frames of 3840×2160."""
 
 
-TEXTS = "its texts or colour profile unpack to more than Pillow reads, 1 MiB each and 64 MiB together"
+REWORDED = {
+    "MAX_TEXT_": "its texts or colour profile unpack to more than Pillow reads, 1 MiB each and 64 MiB together",
+    "decompression bomb": f"has more than {MOST_PIXELS:,} pixels, the most that are read; make it smaller",
+}
+"""What Pillow says of its limits, in words of use to whoever has the file."""
 BLOCK = 1 << 20
 """Bytes read at a time."""
 
@@ -75,8 +79,8 @@ def refusing(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # Pillow alone raises OSError, SyntaxError, ValueError, struct.error, zlib.error, ...
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        reason = TEXTS if "MAX_TEXT_" in reason else reason
-        refuse(path, f"{reason}; replace or remove the file")
+        reason = next((ours for theirs, ours in REWORDED.items() if theirs in reason), reason)
+        refuse(path, reason if "; " in reason else f"{reason}; replace or remove the file")
 
 
 def check_size(path: Path, width: int, height: int, frames: int = 1) -> None:

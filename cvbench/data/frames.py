@@ -39,7 +39,9 @@ def read_numbered(paths: Sequence[Path], sampling: Sampling, fps: float | None =
     with refusing(folder):
         indices, stride = frame_indices(len(paths), sampling)
     pictures: list[Picture] = []
-    facts: dict[str, object] = {}
+    facts: dict[str, object] = {"stride": stride}
+    if len(indices) < sampling.frames or stride != sampling.stride:
+        facts["available"] = len(paths)
     for path in (paths[index] for index in indices):
         frame = read_image(path)
         facts |= frame.facts
@@ -47,7 +49,4 @@ def read_numbered(paths: Sequence[Path], sampling: Sampling, fps: float | None =
         if pictures[-1].shape != pictures[0].shape:
             refuse(folder, f"its frames differ in size, {path.name} from {paths[indices[0]].name}; put pictures apart")
         check_size(folder, frame.pixels.shape[3], frame.pixels.shape[2], len(indices))
-    facts["stride"] = stride
-    if len(indices) < sampling.frames or stride != sampling.stride:
-        facts["available"] = len(paths)
     return Sample(folder.name, assemble(pictures), fps, facts)

@@ -32,7 +32,6 @@ SIGNATURES = {
     "AVIF": re.compile(rb"....ftypavi[fs]", re.DOTALL),
     "TIFF": re.compile(rb"II\*\0|MM\0\*"),
 }
-TOO_LARGE = f"has more than {MOST_PIXELS:,} pixels, the most that are read; make it smaller"
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 ORIENTATION = 0x0112
 TURNS = {
@@ -90,8 +89,6 @@ def open_image(path: Path) -> Image.Image | None:
         if kind:
             refuse(path, f"begins as a {kind} picture and is damaged; replace or remove the file")
         return None
-    except Image.DecompressionBombError:
-        refuse(path, TOO_LARGE)
 
 
 def claimed(path: Path) -> str | None:
@@ -158,9 +155,13 @@ def read_animation(image: Image.Image, path: Path, sampling: Sampling) -> Sample
     if is_deep(image):
         refuse(path, "is an animation of 16 bits a channel; save its frames as single pictures")
     facts: dict[str, object] = {"stride": stride, "format": image.format}
+    size = image.size
     frames, shown, clock = [], [], 0.0
     for index in range(indices[-1] + 1):
-        show(image, index + cover, path)
+        image.seek(index + cover)
+        image.load()  # some formats know a frame's delay only then
+        if image.size != size:
+            refuse(path, f"the size changes within the clip, at frame {index}; cut it there")
         if index in indices:
             frames.append(to_array(over_white(image, facts)))
             shown.append(round(clock / 1000, 6))
@@ -170,18 +171,6 @@ def read_animation(image: Image.Image, path: Path, sampling: Sampling) -> Sample
         {"available": available} if len(indices) < sampling.frames or stride != sampling.stride else {}
     )
     return Sample(path.name, assemble(frames), fps, facts)
-
-
-def show(image: Image.Image, index: int, path: Path) -> None:
-    """Decode one frame; some formats know its delay only then."""
-    size = image.size
-    try:
-        image.seek(index)
-        image.load()
-    except Image.DecompressionBombError:
-        refuse(path, TOO_LARGE)
-    if image.size != size:
-        refuse(path, f"the size changes within the clip, at frame {index}; cut it there")
 
 
 def to_array(image: Image.Image) -> Picture:

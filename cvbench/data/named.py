@@ -30,8 +30,9 @@ def open_coco_val(root: Path, reader: Reader) -> Dataset:
     pictures = [p for p in files_in(folder, IMAGES) if re.fullmatch(r"\d{12}", p.stem)]
     places = [base / "annotations/captions_val2017.json" for base in (root, root.parent, folder.parent)]
     captions = coco_captions(next((p for p in places if p.is_file()), None))
-    items = [file_item(p, p.stem, reader, captions.get(int(p.stem))) for p in in_order(pictures)]
-    return filled("coco-val", root, items, COCO_IMAGES, "images")
+    found = by_stem(pictures)
+    items = [file_item(path, name, reader, captions.get(int(name))) for name, path in found.items()]
+    return filled("coco-val", root, items, COCO_IMAGES, "images", len(pictures) - len(found))
 
 
 def coco_captions(file: Path | None) -> dict[int, str]:
@@ -94,8 +95,9 @@ def open_mcl_jcv(root: Path, reader: Reader) -> Dataset:
 def open_ucf101(root: Path, reader: Reader) -> Dataset:
     """UCF-101: all clips, ordered by the SHA-256 of their names, so that a limit draws from all classes."""
     clips = [p for p in files_below(root, VIDEOS) if re.fullmatch(r"v_\w+_g\d\d_c\d\d", p.stem)]
-    items = [file_item(p, p.stem, reader, action(p.stem)) for p in sorted(clips, key=lambda p: drawing(p.stem))]
-    return filled("ucf101", root, items, UCF101_CLIPS, "clips")
+    found = by_stem(clips)
+    items = [file_item(found[name], name, reader, action(name)) for name in sorted(found, key=drawing)]
+    return filled("ucf101", root, items, UCF101_CLIPS, "clips", len(clips) - len(found))
 
 
 def action(stem: str) -> str:
@@ -106,10 +108,12 @@ def action(stem: str) -> str:
 def open_msrvtt(name: str, split: str, root: Path, reader: Reader) -> Dataset:
     """MSR-VTT: the clips of a split, ordered by the SHA-256 of their ids, each with its first caption."""
     captions = msrvtt_captions(root, split)
-    paths = {path.stem: path for path in files_below(root, VIDEOS)}
+    clips = files_below(root, VIDEOS)
+    paths = by_stem(clips)
     drawn = sorted(captions, key=drawing)
     items = [file_item(paths[v], v, reader, captions[v]) for v in drawn if v in paths]
-    return filled(name, root, items, len(drawn), "clips")
+    doubled = sum(path.stem in captions for path in clips) - len(items)
+    return filled(name, root, items, len(drawn), "clips", doubled)
 
 
 def msrvtt_captions(root: Path, split: str) -> dict[str, str]:
@@ -162,12 +166,22 @@ def drawing(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-def filled(name: str, root: Path, items: Iterable[Item], expected: int, what: str) -> Dataset:
+def filled(name: str, root: Path, items: Iterable[Item], expected: int, what: str, doubled: int = 0) -> Dataset:
     """Return the data set, its note telling how much of it is there. Raises UsageError when nothing is."""
     items = tuple(items)
     if not items:
         raise UsageError(f"found no {what} of {name} in {root}; expected: {DATASETS[name].layout}")
-    return Dataset(name, items, "" if len(items) == expected else f"{len(items):,} of {expected:,} {what} found")
+    said = [] if len(items) == expected else [f"{len(items):,} of {expected:,} {what} found"]
+    said += [f"{doubled:,} more files of the same names left out"] if doubled else []
+    return Dataset(name, items, "; ".join(said))
+
+
+def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
+    """Return files in natural order by their names without ending; of equal names the first file."""
+    found: dict[str, Path] = {}
+    for path in in_order(paths):
+        found.setdefault(path.stem, path)
+    return found
 
 
 def first_folder(root: Path, *names: str) -> Path | None:

@@ -66,13 +66,13 @@ def open_in(name: str, root: Path, limit: int | None = None) -> Dataset:
 
 
 def test_a_folder_is_read_in_natural_order_whatever_order_the_disk_has(tmp_path: Path) -> None:
-    names = ["clip10.png", "clip2.png", "B.png", "a.png", "sub/9.png", "sub/10.png", "sub/deep/x.png", "sub b/1.png"]
+    names = ["clip10.png", "clip2.png", "B.png", "a.png", "sub/9.png", "sub/11.png", "sub/deep/x.png", "sub b/1.png"]
     for level, name in enumerate(names):
         save_picture(tmp_path / name, level)
     dataset = open_dataset(str(tmp_path), {})
     assert ids(dataset) == [
         *("a.png", "B.png", "clip2.png", "clip10.png"),
-        *("sub/9.png", "sub/10.png", "sub/deep/x.png", "sub b/1.png"),
+        *("sub/9.png", "sub/11.png", "sub/deep/x.png", "sub b/1.png"),
     ]
     assert [item.read(FIRST).id for item in dataset.items] == ids(dataset)
     assert pixel_hash(dataset.items[2].read(FIRST)) == gray_hash(1)
@@ -143,7 +143,7 @@ def test_opening_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert ids(open_dataset(str(tmp_path), {})) == ["a.mp4", "b.png", "walk"]
 
 
-@pytest.mark.parametrize("name", ["{:05}.png", "frame_{}.png", "IMG_{:04}.png"])
+@pytest.mark.parametrize("name", ["{:05}.png", "frame_{}.png", "IMG_{:04}.png", "{}.png", "{:02}.jpg", "im{}.png"])
 def test_a_subfolder_of_numbered_pictures_of_one_size_is_a_clip(tmp_path: Path, name: str) -> None:
     for k in range(8, 12):
         save_picture(tmp_path / "walk" / name.format(k), k)
@@ -159,7 +159,7 @@ def test_pictures_with_gaps_other_sizes_other_names_or_in_the_folder_itself_stay
     for k in range(3):
         save_picture(tmp_path / "sizes" / f"{k:05}.png", 0, (32, 24 + k))
         save_picture(tmp_path / "kodak" / f"kodim{k:02}.png")
-        save_picture(tmp_path / "few" / f"{k}.png")
+        save_picture(tmp_path / "photos" / f"{k}.png", 0, (32, 24 + 8 * (k == 1)))
         save_picture(tmp_path / f"{k:05}.png")
     assert len(open_dataset(str(tmp_path), {}).items) == 15
     assert len(open_dataset(str(tmp_path / "gaps"), {}).items) == 3
@@ -204,7 +204,13 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
     ("spec", "error", "message"),
     [
         ("davsi", UnknownName, "davis"),
-        ("davsi=/tmp", UnknownName, "davis"),
+        ("mine=davsi", UnknownName, "davis"),
+        ("mine=./gone", UsageError, "no file or folder './gone'"),
+        ("a\x1bb=/tmp", UsageError, "control characters"),
+        ("sample=/tmp", UsageError, "built in and has no folder"),
+        ("~nobody-of-this-name", UsageError, "home folder of nobody"),
+        ("a\0b/*", UsageError, "no file or folder"),
+        ("a/" * 3000, UsageError, "no file or folder"),
         ("./gone", UsageError, "no file or folder './gone'"),
         ("gone.mp4", UsageError, "no file or folder"),
         ("", UsageError, "empty name"),
@@ -432,6 +438,19 @@ def test_msrvtt_splits_are_told_apart_and_share_a_folder(tmp_path: Path) -> None
     for k in (0, 9, -1):
         level = (int(wanted[k].removeprefix("video"))) * 255 / 219
         assert test.items[k].read(FIRST).pixels.mean() == pytest.approx(level, abs=1)
+
+
+def test_a_clip_that_is_there_twice_is_one_sample_and_the_note_says_so(tmp_path: Path) -> None:
+    """The same clips below two folders, as after scaling them, or of two endings: the first in natural order counts."""
+    msrvtt(tmp_path, "test_videodatainfo.json", "test", [1, 2])
+    for folder, luma in (("b", 50), ("a", 100)):
+        save_clip(tmp_path / folder / "video1.mp4", luma)
+        save_clip(tmp_path / "ucf" / folder / "v_YoYo_g01_c01.avi", luma, codec="mpeg4")
+    dataset = open_in("msrvtt", tmp_path)
+    assert (ids(dataset), dataset.note) == (["video1"], "1 of 2 clips found; 1 more files of the same names left out")
+    assert dataset.items[0].read(FIRST).pixels.mean() == pytest.approx((100 - 16) * 255 / 219, abs=1)
+    ucf = open_in("ucf101", tmp_path / "ucf")
+    assert (ids(ucf), ucf.note[-40:]) == (["v_YoYo_g01_c01"], "; 1 more files of the same names left out"[-40:])
 
 
 def test_msrvtt_falls_back_on_the_list_of_the_1k_test(tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ class Sampling:
     """Which frames of a file are wanted: `frames` of them, `stride` apart, the first at `start`.
 
     `short` says what happens to a clip with fewer than start + 1 + (frames - 1) * stride frames:
-    "shrink" takes the largest stride that fits ((available - start) // frames, at least 1, as CV-VAE's
-    training code does) and, below that, all frames there are; "error" refuses the clip.
+    "shrink" takes the stride (available - start) // frames, at least 1, and as many frames as there are up to
+    `frames`: the rule of CV-VAE's training code, whose stride is sometimes one less than the largest that fits
+    (65 frames from 0 are 33 at stride 2, and get stride 1); "error" refuses the clip.
     """
 
     frames: int = 33

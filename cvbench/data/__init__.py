@@ -1,23 +1,25 @@
 """Data sets: named ones, and any folder, glob or file. Opening decodes nothing; no torch."""
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from cvbench.core.errors import UnknownName, UsageError
-from cvbench.data.dataset import Dataset, DatasetEntry, Item
+from cvbench.data.dataset import Dataset, DatasetEntry, Item, read_stable
 from cvbench.data.files import Reader
-from cvbench.data.folder import open_path
+from cvbench.data.folder import home, open_path, there
 from cvbench.data.named import DATASETS
 
-__all__ = ["DATASETS", "Dataset", "DatasetEntry", "Item", "open_dataset"]
+__all__ = ["DATASETS", "Dataset", "DatasetEntry", "Item", "labelled", "open_dataset", "read_stable"]
 
 
 def open_dataset(spec: str, roots: Mapping[str, Path], limit: int | None = None, reader: Reader = "pyav") -> Dataset:
     """Open NAME, NAME=PATH or PATH (a folder, file or glob), of which the first `limit` items.
 
     `roots` are the folders configured for named data sets. A name goes before a folder of that name: say ./NAME for
-    the folder. Raises UnknownName, UsageError for folders that are missing, empty or laid out otherwise, and
+    the folder. NAME=PATH with the name of a data set says where that lies; with any other name, what lies at PATH is
+    called NAME. Raises UnknownName, UsageError for folders that are missing, empty or laid out otherwise, and
     Unavailable for a reader that is not installed.
     """
     if limit is not None and limit < 1:
@@ -35,14 +37,31 @@ def open_dataset(spec: str, roots: Mapping[str, Path], limit: int | None = None,
 
 def find(spec: str, roots: Mapping[str, Path], reader: Reader) -> Dataset:
     """Open what `spec` says, whole."""
-    name, equals, given = spec.partition("=")
-    if not spec:
+    label, text = labelled(spec)
+    name, equals, place = text.partition("=")
+    if not text:
         raise UsageError("an empty name is no data set; give NAME, NAME=PATH or PATH")
     if name in DATASETS:
-        return open_named(name, Path(given).expanduser() if equals and given else root_of(name, roots), reader)
-    if Path(spec).expanduser().exists() or not is_name(name):
-        return open_path(spec, reader)
-    raise UnknownName("data set", name, DATASETS)
+        dataset = open_named(name, home(place) if equals and place else root_of(name, roots), reader)
+    elif there(text) or not is_name(text):
+        dataset = open_path(text, reader)
+    else:
+        raise UnknownName("data set", text, DATASETS)
+    return replace(dataset, name=label) if label else dataset
+
+
+def labelled(spec: str) -> tuple[str, str]:
+    """Split NAME=PATH into the two; PATH may be the name of a data set.
+
+    NAME is "", and PATH all of `spec`, for a path alone, even one that holds the sign and is there, and for a named
+    data set's own folder. A name has no slash and no backslash. Raises UsageError for control characters in it.
+    """
+    name, equals, path = spec.partition("=")
+    if not equals or not name or "/" in name or "\\" in name or name in DATASETS or there(spec):
+        return "", spec
+    if any(unicodedata.category(sign).startswith("C") for sign in name):
+        raise UsageError(f"the name {name!r} holds control characters; leave them out")
+    return name, path
 
 
 def is_name(text: str) -> bool:
@@ -67,6 +86,8 @@ def root_of(name: str, roots: Mapping[str, Path]) -> Path:
 def open_named(name: str, root: Path, reader: Reader) -> Dataset:
     """Open a named data set in its folder."""
     entry = DATASETS[name]
+    if entry.folder == "" and root != Path():
+        raise UsageError(f"{name} is built in and has no folder; say --data {name}, or another name for {root}")
     if entry.folder != "" and not root.is_dir():
         raise UsageError(f"{name}: {root} is no folder; it should hold: {entry.layout}")
     return entry.open(root, reader)

@@ -3,27 +3,37 @@
 import hashlib
 import os
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from cvbench.core.errors import UnreadableSample
 from cvbench.core.types import Sample, Sampling
-from cvbench.data.files import Reader
+from cvbench.data.files import Reader, escaped
+
+ATTEMPTS = 3
+"""How often a file is read that changes meanwhile."""
 
 
 @dataclass(frozen=True)
 class Item:
     """One sample to be. `read` decodes it and raises UnreadableSample.
 
-    `fingerprint` names the source without decoding it: absolute path, size, time of change and reader of a file, or
-    the version of something built in.
+    `stamp` names the source as it is now, without decoding it: absolute path, size, times of change, inode and reader
+    of a file, or the version of something built in.
     """
 
     id: str
-    fingerprint: str
+    stamp: Callable[[], str]
     read: Callable[[Sampling], Sample]
     caption: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """The stamp at this moment: what is read later may bear another (`read_stable` returns the one it bore)."""
+        return self.stamp()
 
 
 @dataclass(frozen=True)
@@ -48,18 +58,44 @@ class DatasetEntry:
     folder: str | None = None
 
 
+def read_stable(item: Item, sampling: Sampling) -> tuple[Sample, str]:
+    """Read an item and return with it the fingerprint that its source had before and after.
+
+    Raises UnreadableSample for what does not decode, and for a source that changes each time it is read.
+    """
+    for _ in range(ATTEMPTS):
+        before = item.stamp()
+        try:
+            sample = item.read(sampling)
+        except UnreadableSample:
+            if item.stamp() == before:
+                raise
+            continue
+        if item.stamp() == before:
+            return sample, before
+    raise UnreadableSample(f"{item.id}: changes while it is read; run again when it is complete")
+
+
 def file_item(path: Path, name: str, reader: Reader, caption: str | None = None) -> Item:
     """Return a file as an item; `name` becomes its id."""
     name = printable(name)
-    return Item(name, f"{stamp(path)}|{reader}", partial(read_named, name, path, reader), caption)
+    return Item(name, partial(stamp_read_by, path, reader), partial(read_named, name, path, reader), caption)
 
 
 def numbered_item(paths: Sequence[Path], name: str, fps: float | None = None, caption: str | None = None) -> Item:
     """Return a clip kept as one picture a frame as an item."""
-    name = printable(name)
-    stamps = hashlib.sha256("\n".join(map(stamp, paths)).encode("utf-8", "surrogateescape")).hexdigest()
-    fingerprint = f"{paths[0].parent.resolve()}|{len(paths)} frames|{stamps}"
-    return Item(name, fingerprint, partial(read_clip, name, tuple(paths), fps), caption)
+    name, paths = printable(name), tuple(paths)
+    return Item(name, partial(stamp_of_all, paths), partial(read_clip, name, paths, fps), caption)
+
+
+def renamed(item: Item, name: str) -> Item:
+    """Return an item under another id."""
+    return replace(item, id=name, read=partial(read_as, name, item.read))
+
+
+def read_as(name: str, read: Callable[[Sampling], Sample], sampling: Sampling) -> Sample:
+    """Read a sample and give it another id."""
+    return replace(read(sampling), id=name)
 
 
 def read_named(name: str, path: Path, reader: Reader, sampling: Sampling) -> Sample:
@@ -77,14 +113,49 @@ def read_clip(name: str, paths: Sequence[Path], fps: float | None, sampling: Sam
 
 
 def stamp(path: Path) -> str:
-    """Return what changes when a file does: absolute path, size and time of change."""
+    """Return what changes when a file does: absolute path, size, times of change of content and of entry, inode.
+
+    The time of the entry cannot be set back, as `cp -p` or `touch` set that of the content.
+    """
     try:
         seen = path.stat()
     except OSError:  # a dangling link: reading it will say so
-        return f"{path.absolute()}|missing"
-    return f"{path.resolve()}|{seen.st_size}|{seen.st_mtime_ns}"
+        return f"{escaped(str(path.absolute()))}|missing"
+    return f"{escaped(str(path.resolve()))}|{seen.st_size}|{seen.st_mtime_ns}|{seen.st_ctime_ns}|{seen.st_ino}"
+
+
+def stamp_read_by(path: Path, reader: Reader) -> str:
+    """Return a file's stamp, which another reader does not share."""
+    return f"{stamp(path)}|{reader}"
+
+
+def stamp_of_all(paths: Sequence[Path]) -> str:
+    """Return the stamp of a clip kept as one picture a frame."""
+    stamps = hashlib.sha256("\n".join(map(stamp, paths)).encode()).hexdigest()
+    return f"{escaped(str(paths[0].parent.resolve()))}|{len(paths)} frames|{stamps}"
 
 
 def printable(name: str) -> str:
     """Return an id that is the same on systems that compose umlauts differently, and that UTF-8 can hold."""
-    return unicodedata.normalize("NFC", os.fsencode(name).decode("utf-8", "backslashreplace"))
+    return unicodedata.normalize("NFC", escaped(name))
+
+
+def spelt_out(name: str) -> str:
+    """Return an id that no other name has: in ASCII, every other byte and the backslash escaped."""
+    return os.fsencode(name).replace(b"\\", b"\\\\").decode("ascii", "backslashreplace")
+
+
+def told_apart(items: Iterable[tuple[str, Item]]) -> list[Item]:
+    """Return items, given with their names, under ids of their own.
+
+    Where two names make one id, as two compositions of an umlaut do, it goes to the name that is spelt as the id;
+    the others' are spelt out.
+    """
+    pairs = list(items)
+    shared = {text for text, count in Counter(item.id for _, item in pairs).items() if count > 1}
+    apart = [
+        item if item.id not in shared or name == item.id else renamed(item, spelt_out(name)) for name, item in pairs
+    ]
+    if len({item.id for item in apart}) == len(apart):
+        return apart
+    return [renamed(item, spelt_out(name)) for name, item in pairs]  # a name that looks like another's spelling

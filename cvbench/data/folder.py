@@ -5,9 +5,10 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from cvbench.core.errors import UsageError
-from cvbench.data.dataset import Dataset, Item, file_item, numbered_item
+from cvbench.data.dataset import Dataset, Item, file_item, numbered_item, printable, told_apart
 from cvbench.data.files import Reader
 
 # fmt: off
@@ -20,20 +21,35 @@ VIDEOS = frozenset((
     ".asf", ".flv", ".ogv", ".3gp", ".y4m", ".yuv", ".mxf", ".h264", ".264", ".h265", ".265", ".hevc", ".ivf", ".obu",
 ))
 # fmt: on
-FRAME_NAME = re.compile(r"(?:frame[-_ ]*|(?:(?:img|image|im)[-_ ]*)?(?=\d{3}))(\d+)", re.IGNORECASE | re.ASCII)
-"""frame7, 00007, img_00007: three digits at least where the name does not say that it is a frame."""
+FRAME_NAME = re.compile(r"(?:(?:frame|img|image|im)[-_ ]*)?(\d+)", re.IGNORECASE | re.ASCII)
+"""frame7, 00007, 7, img_00007."""
+Named: TypeAlias = tuple[str, Item]
+"""An item and the name, below the folder opened, that its id is made from."""
 
 
 def open_path(text: str, reader: Reader) -> Dataset:
     """Open a folder, a file or a glob. Raises UsageError for what is not there or holds nothing to read."""
-    path = Path(text).expanduser()
-    if path.is_dir():
+    path = home(text)
+    if there(text) and path.is_dir():
         return open_folder(path, reader)
-    if path.exists():
-        return Dataset(path.name, (file_item(path, path.name, reader),))
-    if any(sign in text for sign in "*?["):
+    if there(text):
+        return Dataset(printable(path.name), (file_item(path, path.name, reader),))
+    if any(sign in text for sign in "*?[") and "\0" not in text:
         return open_glob(str(path), reader)
     raise UsageError(f"no file or folder {text!r}; name a folder, a file, a glob in quotes, or NAME=PATH")
+
+
+def home(text: str) -> Path:
+    """Return a path, ~ being the home folder. Raises UsageError where there is none."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{text!r} names the home folder of nobody here; write the path out") from error
+
+
+def there(text: str) -> bool:
+    """Tell whether a file or folder lies at a path; nothing does at one that is too long or holds a NUL."""
+    return os.path.exists(home(text))  # noqa: PTH110 - Path.exists raises what this answers
 
 
 def open_folder(root: Path, reader: Reader) -> Dataset:
@@ -41,12 +57,13 @@ def open_folder(root: Path, reader: Reader) -> Dataset:
 
     A file counts by its ending (IMAGES, VIDEOS); one that does not decode is an unreadable sample, any other ending is
     counted in the note, and hidden files are no part of it. A folder below `root` that holds nothing but pictures of
-    one size, numbered without a gap, is one clip (as DAVIS has them); pictures in `root` itself are always pictures.
+    one size, numbered without a gap, is one clip (as DAVIS has them, or 1.png to 12.png); pictures in `root` itself are
+    always pictures.
     """
-    items, ignored, clips = collect(root, root, reader)
-    if not items:
+    found, ignored, clips = collect(root, root, reader)
+    if not found:
         raise UsageError(f"no images or videos in {root}; it holds {ignored} other files")
-    return Dataset(root.resolve().name, sort_items(items), notes(ignored, clips))
+    return Dataset(printable(root.resolve().name), sort_items(told_apart(found)), notes(ignored, clips))
 
 
 def open_glob(pattern: str, reader: Reader) -> Dataset:
@@ -59,7 +76,7 @@ def open_glob(pattern: str, reader: Reader) -> Dataset:
     base = Path(*parts[:first])
     matched = [Path(text) for text in glob.glob(pattern, recursive=True)]  # noqa: PTH207 - Path.glob takes hidden files
     files = [p for p in matched if not p.is_dir()]
-    items = [file_item(p, relative(p, base), reader) for p in files if is_media(p)]
+    items = [named_file(path, base, reader) for path in files if is_media(path)]
     ignored, clips = len(files) - len(items), 0
     if "**" not in pattern:
         for folder in (p for p in matched if p.is_dir()):
@@ -67,22 +84,29 @@ def open_glob(pattern: str, reader: Reader) -> Dataset:
             items, ignored, clips = items + found, ignored + others, clips + frames
     if not items:
         raise UsageError(f"the glob {pattern!r} matches no images or videos, and {ignored} other files")
-    return Dataset(Path(pattern).as_posix(), sort_items(items), notes(ignored, clips))
+    return Dataset(printable(Path(pattern).as_posix()), sort_items(told_apart(items)), notes(ignored, clips))
 
 
-def collect(root: Path, base: Path, reader: Reader) -> tuple[list[Item], int, int]:
+def collect(root: Path, base: Path, reader: Reader) -> tuple[list[Named], int, int]:
     """Return the items in `root` and below, how many files were ignored, and how many folders were read as clips."""
-    items: list[Item] = []
+    items: list[Named] = []
     ignored = clips = 0
     for folder, files in walk(root):
         media = [path for path in files if is_media(path)]
         ignored += len(files) - len(media)
         if folder != base and is_numbered(media):
-            items.append(numbered_item(in_order(media), relative(folder, base)))
+            name = relative(folder, base)
+            items.append((name, numbered_item(in_order(media), name)))
             clips += 1
         else:
-            items += [file_item(path, relative(path, base), reader) for path in media]
+            items += [named_file(path, base, reader) for path in media]
     return items, ignored, clips
+
+
+def named_file(path: Path, base: Path, reader: Reader) -> Named:
+    """Return a file as an item, with its name below `base`."""
+    name = relative(path, base)
+    return name, file_item(path, name, reader)
 
 
 def walk(root: Path) -> Iterator[tuple[Path, list[Path]]]:
@@ -115,12 +139,20 @@ def is_numbered(paths: Sequence[Path]) -> bool:
     if len(paths) < 2 or len({p.suffix for p in paths}) > 1 or paths[0].suffix.lower() not in IMAGES or None in found:
         return False
     numbers = sorted(int(match[1]) for match in found if match)
-    if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
-        return False
+    return numbers == list(range(numbers[0], numbers[0] + len(numbers))) and is_of_one_size(in_order(paths))
+
+
+def is_of_one_size(paths: Sequence[Path]) -> bool:
+    """Tell whether pictures have one size; of frames with padded numbers, which are many, three are looked at.
+
+    Numbers without padding are given to photographs, too, and those must all agree.
+    """
     from cvbench.data.images import image_size
 
-    ends = in_order(paths)
-    return image_size(ends[0]) == image_size(ends[len(ends) // 2]) == image_size(ends[-1])
+    padded = len(paths[0].stem) == len(paths[-1].stem) > 2
+    looked = (paths[0], paths[len(paths) // 2], paths[-1]) if padded else paths
+    first = image_size(looked[0])
+    return all(image_size(path) == first for path in looked[1:])
 
 
 def in_order(paths: Iterable[Path]) -> list[Path]:

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from cvbench.core.types import Sample, Sampling
-from cvbench.data.files import LEAST_SIDE, Reader, frame_indices, refuse, refusing
+from cvbench.data.files import LEAST_SIDE, Picture, Reader, assemble, check_size, frame_indices, refuse, refusing
 from cvbench.data.images import is_animated, open_image, read_animation, read_image, read_still
 from cvbench.data.resize import prepare
 from cvbench.data.video import read_video
@@ -40,13 +38,15 @@ def read_numbered(paths: Sequence[Path], sampling: Sampling, fps: float | None =
     folder = paths[0].parent
     with refusing(folder):
         indices, stride = frame_indices(len(paths), sampling)
-    frames = [read_image(paths[index]) for index in indices]
-    odd = [paths[i].name for i, f in zip(indices, frames, strict=True) if f.pixels.shape != frames[0].pixels.shape]
-    if odd:
-        refuse(folder, f"its frames differ in size, {odd[0]} from {paths[indices[0]].name}; put pictures apart")
+    pictures: list[Picture] = []
     facts: dict[str, object] = {"stride": stride}
     if len(indices) < sampling.frames or stride != sampling.stride:
         facts["available"] = len(paths)
-    for frame in frames:
+    for path in (paths[index] for index in indices):
+        frame = read_image(path)
         facts |= frame.facts
-    return Sample(folder.name, np.concatenate([f.pixels for f in frames], axis=1), fps, facts)
+        pictures.append(frame.pixels[:, 0].transpose(1, 2, 0))
+        if pictures[-1].shape != pictures[0].shape:
+            refuse(folder, f"its frames differ in size, {path.name} from {paths[indices[0]].name}; put pictures apart")
+        check_size(folder, frame.pixels.shape[3], frame.pixels.shape[2], len(indices))
+    return Sample(folder.name, assemble(pictures), fps, facts)

@@ -6,19 +6,32 @@ v · 255 / 65535 (Pillow itself drops the low byte of RGB and clips gray); 32-bi
 stated white, are refused, and so is a truncated file. A GIF, WebP, AVIF or PNG of more than one frame is a clip.
 """
 
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from cvbench.core.types import Sample, Sampling
-from cvbench.data.files import check_size, frame_indices, refuse, refusing
-
-Picture = UInt8[np.ndarray, "h w 3"]
+from cvbench.data.files import MOST_PIXELS, assemble, check_size, frame_indices, refuse, refusing
+from cvbench.data.files import Picture as Picture
+from cvbench.data.png import check_png
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "PPM", "JPEG2000")
 """Pillow's formats whose first bytes are unmistakable; it would take an MPEG film for a picture, too."""
+SIGNATURES = {
+    "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "GIF": re.compile(rb"GIF8[79]a"),
+    "JPEG": re.compile(rb"\xff\xd8\xff"),
+    "WebP": re.compile(rb"RIFF....WEBP", re.DOTALL),
+    "AVIF": re.compile(rb"....ftypavi[fs]", re.DOTALL),
+    "TIFF": re.compile(rb"II\*\0|MM\0\*"),
+}
 ANIMATED = ("GIF", "WEBP", "PNG", "AVIF")
 ORIENTATION = 0x0112
 TURNS = {
@@ -32,15 +45,60 @@ TURNS = {
 }
 
 
+_lock = threading.Lock()
+_held = ExitStack()
+_holders = 0
+
+
+@contextmanager
+def steady() -> Iterator[None]:
+    """Hold Pillow's settings, which the whole process shares, at those that pixels are read with.
+
+    A program may have set LOAD_TRUNCATED_IMAGES, and cut files would be read, gray where they end; or another limit of
+    pixels. Pillow refuses what is twice its limit, and warns before; what is refused here needs no warning.
+    """
+    global _holders
+    with _lock:
+        if not _holders:
+            _held.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", module="PIL")
+            _held.callback(vars(Image).update, MAX_IMAGE_PIXELS=Image.MAX_IMAGE_PIXELS)
+            _held.callback(vars(ImageFile).update, LOAD_TRUNCATED_IMAGES=ImageFile.LOAD_TRUNCATED_IMAGES)
+            Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = MOST_PIXELS, False
+        _holders += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _holders -= 1
+            if not _holders:
+                _held.close()
+
+
+@steady()
 def open_image(path: Path) -> Image.Image | None:
-    """Open a picture without decoding it, or return None when the content, whatever the name, is no picture's."""
+    """Open a picture without decoding it, or return None when the content, whatever the name, is no picture's.
+
+    Raises UnreadableSample for what begins as a picture does and is none that Pillow opens.
+    """
     Image.init()
     try:
         return Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
     except UnidentifiedImageError:
+        kind = claimed(path)
+        if kind:
+            refuse(path, f"begins as a {kind} picture and is damaged; replace or remove the file")
         return None
 
 
+def claimed(path: Path) -> str | None:
+    """Return the format whose signature the file bears: FFmpeg, too, would take an animation of these for a clip."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    return next((kind for kind, signature in SIGNATURES.items() if signature.match(head)), None)
+
+
+@steady()
 def is_animated(image: Image.Image) -> bool:
     """Tell a clip from a picture; the pages of a TIFF and the views of an MPO are no frames."""
     return image.format in ANIMATED and getattr(image, "n_frames", 1) > 1
@@ -69,30 +127,41 @@ def read_image(path: Path) -> Sample:
             return read_still(image, path)
 
 
+@steady()
 def read_still(image: Image.Image, path: Path) -> Sample:
     """Decode an opened picture; of several pages the first."""
     check_size(path, *image.size)
+    check_png(path)
     facts: dict[str, object] = {} if image.mode in ("RGB", "RGBA") else {"mode": image.mode}
     eight = eight_bits(image, path, facts)  # before the EXIF data: to find them Pillow may decode, and forget the depth
     turn = image.getexif().get(ORIENTATION, 1)
     picture = over_white(eight, facts)
     if turn in TURNS:
         picture, facts["exif_orientation"] = picture.transpose(TURNS[turn]), turn
-    return Sample(path.name, to_array(picture).transpose(2, 0, 1)[:, None], None, facts)
+    return Sample(path.name, assemble([to_array(picture)]), None, facts)
 
 
+@steady()
 def read_animation(image: Image.Image, path: Path, sampling: Sampling) -> Sample:
-    """Decode the wanted frames of an opened animation, each as it is shown. Time stamps come from its delays."""
-    check_size(path, *image.size)
-    available: int = getattr(image, "n_frames", 1)
+    """Decode the wanted frames of an opened animation, each as it is shown. Time stamps come from its delays.
+
+    A cover (the default image of a PNG where it stands before the animation, for readers that know none) is no frame.
+    """
+    check_png(path)
+    cover = bool(getattr(image, "default_image", False))
+    available: int = getattr(image, "n_frames", 1) - cover
     indices, stride = frame_indices(available, sampling)
+    check_size(path, *image.size, len(indices))
     if is_deep(image):
         refuse(path, "is an animation of 16 bits a channel; save its frames as single pictures")
     facts: dict[str, object] = {"stride": stride, "format": image.format}
+    size = image.size
     frames, shown, clock = [], [], 0.0
     for index in range(indices[-1] + 1):
-        image.seek(index)
+        image.seek(index + cover)
         image.load()  # some formats know a frame's delay only then
+        if image.size != size:
+            refuse(path, f"the size changes within the clip, at frame {index}; cut it there")
         if index in indices:
             frames.append(to_array(over_white(image, facts)))
             shown.append(round(clock / 1000, 6))
@@ -101,7 +170,7 @@ def read_animation(image: Image.Image, path: Path, sampling: Sampling) -> Sample
     facts |= {"pts": shown} | (
         {"available": available} if len(indices) < sampling.frames or stride != sampling.stride else {}
     )
-    return Sample(path.name, np.stack(frames).transpose(3, 0, 1, 2), fps, facts)
+    return Sample(path.name, assemble(frames), fps, facts)
 
 
 def to_array(image: Image.Image) -> Picture:
@@ -146,4 +215,7 @@ def read_deep(path: Path) -> UInt16[np.ndarray, "h w 4"]:
 
 def round16(deep: UInt16[np.ndarray, "h w *c"]) -> UInt8[np.ndarray, "h w *c"]:
     """Return v · 255 / 65535, rounded."""
-    return ((deep.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    eight = np.empty(deep.shape, np.uint8)
+    for row, levels in zip(eight, deep, strict=True):  # not at once: the products take four times the room
+        row[:] = (levels.astype(np.uint32) * 255 + 32767) // 65535
+    return eight

@@ -1,10 +1,9 @@
 """The data sets of published tables, as their distributors lay them out. Opening one decodes nothing."""
 
-import csv
 import hashlib
-import json
+import os
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from cvbench.core.types import Sample, Sampling
 from cvbench.data.dataset import Dataset, DatasetEntry, Item, file_item, numbered_item
 from cvbench.data.files import Reader, frame_indices
 from cvbench.data.folder import IMAGES, VIDEOS, hidden, in_order, walk
+from cvbench.data.lists import load_csv as load_csv
+from cvbench.data.lists import load_json, load_text, records
 
 COCO_IMAGES = 5000
 WEBVID_CLIPS = 1024
@@ -29,16 +30,17 @@ def open_coco_val(root: Path, reader: Reader) -> Dataset:
     pictures = [p for p in files_in(folder, IMAGES) if re.fullmatch(r"\d{12}", p.stem)]
     places = [base / "annotations/captions_val2017.json" for base in (root, root.parent, folder.parent)]
     captions = coco_captions(next((p for p in places if p.is_file()), None))
-    items = [file_item(p, p.stem, reader, captions.get(int(p.stem))) for p in in_order(pictures)]
-    return filled("coco-val", root, items, COCO_IMAGES, "images")
+    found = by_stem(pictures)
+    items = [file_item(path, name, reader, captions.get(int(name))) for name, path in found.items()]
+    return filled("coco-val", root, items, COCO_IMAGES, "images", len(pictures) - len(found))
 
 
 def coco_captions(file: Path | None) -> dict[int, str]:
     """Return the caption of lowest id of each image."""
-    rows = load_json(file).get("annotations", []) if file else []
+    rows = records(file, load_json(file), "annotations") if file else ()
     found: dict[int, str] = {}
-    for row in sorted(rows, key=lambda row: int(row["id"])):
-        found.setdefault(int(row["image_id"]), str(row["caption"]).strip())
+    for _, image, caption in sorted((row.number("id"), row.number("image_id"), row.text("caption")) for row in rows):
+        found.setdefault(image, caption.strip())
     return found
 
 
@@ -55,7 +57,7 @@ def open_webvid_val(root: Path, reader: Reader) -> Dataset:
             f"{base}{name}.mp4"
             for base in (f"videos/{rows[name]['page_dir']}/", f"{rows[name]['page_dir']}/", "videos/", "")
         )
-        path = next((root / place for place in places if (root / place).is_file()), None)
+        path = next((root / place for place in places if os.path.isfile(root / place)), None)  # noqa: PTH113 - as `there`
         if path:
             items.append(file_item(path, name, reader, rows[name]["name"]))
     return filled("webvid-val", root, items, len(drawn), "clips")
@@ -68,7 +70,7 @@ def open_davis(root: Path, reader: Reader) -> Dataset:
     folders = {path.name: path for path in folder.iterdir() if path.is_dir() and not hidden(path.name)}
     lists = [base / "ImageSets/2017/val.txt" for base in (root, folder.parent, folder.parent.parent)]
     listing = next((p for p in lists if p.is_file()), None)
-    names = listing.read_text(encoding="utf-8").split() if listing else sorted(folders)
+    names = load_text(listing).split() if listing else sorted(folders)
     clips = {name: in_order(files_in(folders[name], IMAGES)) for name in names if name in folders}
     items = [numbered_item(frames, name, DAVIS_FPS) for name, frames in clips.items() if frames]
     dataset = filled("davis", root, items, len(names), "sequences")
@@ -93,8 +95,9 @@ def open_mcl_jcv(root: Path, reader: Reader) -> Dataset:
 def open_ucf101(root: Path, reader: Reader) -> Dataset:
     """UCF-101: all clips, ordered by the SHA-256 of their names, so that a limit draws from all classes."""
     clips = [p for p in files_below(root, VIDEOS) if re.fullmatch(r"v_\w+_g\d\d_c\d\d", p.stem)]
-    items = [file_item(p, p.stem, reader, action(p.stem)) for p in sorted(clips, key=lambda p: drawing(p.stem))]
-    return filled("ucf101", root, items, UCF101_CLIPS, "clips")
+    found = by_stem(clips)
+    items = [file_item(found[name], name, reader, action(name)) for name in sorted(found, key=drawing)]
+    return filled("ucf101", root, items, UCF101_CLIPS, "clips", len(clips) - len(found))
 
 
 def action(stem: str) -> str:
@@ -105,10 +108,12 @@ def action(stem: str) -> str:
 def open_msrvtt(name: str, split: str, root: Path, reader: Reader) -> Dataset:
     """MSR-VTT: the clips of a split, ordered by the SHA-256 of their ids, each with its first caption."""
     captions = msrvtt_captions(root, split)
-    paths = {path.stem: path for path in files_below(root, VIDEOS)}
+    clips = files_below(root, VIDEOS)
+    paths = by_stem(clips)
     drawn = sorted(captions, key=drawing)
     items = [file_item(paths[v], v, reader, captions[v]) for v in drawn if v in paths]
-    return filled(name, root, items, len(drawn), "clips")
+    doubled = sum(path.stem in captions for path in clips) - len(items)
+    return filled(name, root, items, len(drawn), "clips", doubled)
 
 
 def msrvtt_captions(root: Path, split: str) -> dict[str, str]:
@@ -118,8 +123,10 @@ def msrvtt_captions(root: Path, split: str) -> dict[str, str]:
     for file in in_order(files_below(root, {".json"})):
         tables = load_json(file)
         if "videos" in tables and "sentences" in tables:
-            clips |= {str(v["video_id"]) for v in tables["videos"] if v.get("split") == split}
-            sentences += [(int(s["sen_id"]), str(s["video_id"]), str(s["caption"])) for s in tables["sentences"]]
+            videos = records(file, tables, "videos")
+            clips |= {video.text("video_id") for video in videos if video.fields.get("split") == split}
+            rows = records(file, tables, "sentences")
+            sentences += [(row.number("sen_id"), row.text("video_id"), row.text("caption")) for row in rows]
     if not clips and split == "test":
         files = [p for p in files_below(root, {".csv"}) if "jsfusion_test" in p.name.lower()]
         return {row["video_id"]: row["sentence"] for p in files[:1] for row in load_csv(p, "video_id", "sentence")}
@@ -135,7 +142,12 @@ def open_sample(name: str, kinds: Container[str], root: Path, reader: Reader) ->
     from cvbench.data.sample import PINNED, SCENES
 
     scenes = [s for s in SCENES if s.kind in kinds]
-    return Dataset(name, tuple(Item(s.id, f"sample|{s.id}|{PINNED[s.id]}", partial(read_scene, s)) for s in scenes))
+    return Dataset(name, tuple(map(scene_item, scenes, (PINNED[s.id] for s in scenes))))
+
+
+def scene_item(scene: Any, sha256: str) -> Item:
+    """Return a scene as an item; its pixels are pinned, so its stamp is constant."""
+    return Item(scene.id, partial(str, f"sample|{scene.id}|{sha256}"), partial(read_scene, scene))
 
 
 def read_scene(scene: Any, sampling: Sampling) -> Sample:
@@ -154,12 +166,22 @@ def drawing(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()
 
 
-def filled(name: str, root: Path, items: Iterable[Item], expected: int, what: str) -> Dataset:
+def filled(name: str, root: Path, items: Iterable[Item], expected: int, what: str, doubled: int = 0) -> Dataset:
     """Return the data set, its note telling how much of it is there. Raises UsageError when nothing is."""
     items = tuple(items)
     if not items:
         raise UsageError(f"found no {what} of {name} in {root}; expected: {DATASETS[name].layout}")
-    return Dataset(name, items, "" if len(items) == expected else f"{len(items):,} of {expected:,} {what} found")
+    said = [] if len(items) == expected else [f"{len(items):,} of {expected:,} {what} found"]
+    said += [f"{doubled:,} more files of the same names left out"] if doubled else []
+    return Dataset(name, items, "; ".join(said))
+
+
+def by_stem(paths: Iterable[Path]) -> dict[str, Path]:
+    """Return files in natural order by their names without ending; of equal names the first file."""
+    found: dict[str, Path] = {}
+    for path in in_order(paths):
+        found.setdefault(path.stem, path)
+    return found
 
 
 def first_folder(root: Path, *names: str) -> Path | None:
@@ -185,25 +207,6 @@ def only_file(root: Path, pattern: str) -> Path:
     if len(found) != 1:
         raise UsageError(f"{len(found)} files match {root / pattern}; put exactly one there")
     return found[0]
-
-
-def load_csv(file: Path, *columns: str) -> list[dict[str, str]]:
-    """Read a CSV with a head. Raises UsageError when a column is missing."""
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        rows = csv.DictReader(lines)
-        missing = [column for column in columns if column not in (rows.fieldnames or ())]
-        if missing:
-            raise UsageError(f"{file} has no column {', '.join(missing)}; it must have {', '.join(columns)}")
-        return list(rows)
-
-
-def load_json(file: Path) -> Mapping[str, Any]:
-    """Read a JSON object. Raises UsageError for anything else."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file} is no JSON: {error}") from error
-    return found if isinstance(found, dict) else {}
 
 
 DATASETS: dict[str, DatasetEntry] = {

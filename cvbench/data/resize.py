@@ -8,7 +8,7 @@ from PIL import Image
 
 from cvbench.core.errors import UnsuitableInput, UsageError
 from cvbench.core.types import Pixels
-from cvbench.data.images import Picture
+from cvbench.data.files import MOST_PIXELS, Picture
 
 Resized = UInt8[np.ndarray, "new_h new_w 3"]
 Filter: TypeAlias = Literal["bicubic", "bilinear", "lanczos"]
@@ -22,40 +22,77 @@ FILTERS = {
 
 
 def prepare(
-    pixels: Pixels, size: int | None, filter: Filter = "bicubic", antialias: bool = True, crop: Crop = "center"
+    pixels: Pixels,
+    size: int | tuple[int, int] | None,
+    filter: Filter = "bicubic",
+    antialias: bool = True,
+    crop: Crop = "center",
 ) -> UInt8[np.ndarray, "3 t _h _w"]:
-    """Return every frame with its short side `size` long and, with crop "center", cut to size × size.
+    """Return every frame at `size`, contiguous; size None changes nothing.
 
-    As torchvision's Resize and CenterCrop do on PIL images: the long side is rounded down to whole pixels, the crop
-    starts at round((length - size) / 2). With antialias Pillow's 8-bit resize (its kernel widens as the picture
+    An int is the short side, and with crop "center" the picture is cut to size × size. A tuple is (height, width): with
+    crop "center" the picture is scaled, its aspect kept, until it just covers them, and cut to them; with crop "none"
+    it is stretched to them.
+
+    As torchvision's Resize and CenterCrop do on PIL images: the side that overlaps is rounded down to whole pixels, the
+    crop starts at round((length - size) / 2). With antialias Pillow's 8-bit resize (its kernel widens as the picture
     shrinks; bicubic has a = -0.5); without, the points that torch's interpolate takes (a = -0.75, borders repeated),
-    rounded half to even. Small pictures are enlarged. size None changes nothing.
+    rounded half to even. Small pictures are enlarged. Raises UsageError for sizes and filters that do not exist, and
+    UnsuitableInput for pictures so long that they would be scaled to more than MOST_PIXELS.
     """
     if size is None:
-        return pixels
-    if size < 1:
+        return np.ascontiguousarray(pixels)
+    check_request(size, filter, antialias)
+    height, width = pixels.shape[2:]
+    if not pixels.shape[1] or not height or not width:
+        raise UnsuitableInput(f"a clip of shape {pixels.shape} has no pixels to resize")
+    shape = resized_shape(height, width, size, crop)
+    if shape[0] * shape[1] > MOST_PIXELS:
+        raise UnsuitableInput(
+            f"{height}×{width} pixels scaled to {shape[0]}×{shape[1]} are more than {MOST_PIXELS:,}; cut the picture"
+        )
+    target = shape if crop == "none" else (size, size) if isinstance(size, int) else size
+    rows, columns = (window(length, wanted) for length, wanted in zip(shape, target, strict=True))
+    prepared = np.empty((3, pixels.shape[1], *target), np.uint8)
+    for index, frame in enumerate(pixels.transpose(1, 2, 3, 0)):
+        whole = with_antialias(frame, shape, filter) if antialias else at_points(frame, shape, filter)
+        prepared[:, index] = whole[rows, columns].transpose(2, 0, 1)
+    return prepared
+
+
+def check_request(size: int | tuple[int, int], filter: Filter, antialias: bool) -> None:
+    """Raise UsageError for a size or filter that does not exist."""
+    if min((size,) if isinstance(size, int) else size) < 1:
         raise UsageError(f"size must be at least 1 pixel, got {size}")
     if filter not in FILTERS or (filter == "lanczos" and not antialias):
         raise UsageError(
             f"no filter {filter!r} with antialias={antialias}; use {', '.join(FILTERS)}, the last with antialias"
         )
-    height, width = pixels.shape[2:]
-    if not pixels.shape[1] or not height or not width:
-        raise UnsuitableInput(f"a clip of shape {pixels.shape} has no pixels to resize")
-    shape = resized_shape(height, width, size)
-    top, left = (round((length - size) / 2) if crop == "center" else 0 for length in shape)
-    tall, wide = (size, size) if crop == "center" else shape
-    frames = []
-    for frame in pixels.transpose(1, 2, 3, 0):
-        whole = with_antialias(frame, shape, filter) if antialias else at_points(frame, shape, filter)
-        frames.append(whole[top : top + tall, left : left + wide])
-    return np.stack(frames).transpose(3, 0, 1, 2)
 
 
-def resized_shape(height: int, width: int, size: int) -> tuple[int, int]:
-    """Return height and width with the short side `size`, the long one in proportion, rounded down."""
+def resized_shape(height: int, width: int, size: int | tuple[int, int], crop: Crop = "center") -> tuple[int, int]:
+    """Return height and width after scaling, before the crop.
+
+    For an int the short side has that length, for (height, width) and crop "center" the side that needs the larger
+    scale; the other follows in proportion, rounded down.
+    """
+    if isinstance(size, tuple):
+        return size if crop == "none" else covering(height, width, *size)
     short = min(height, width)
     return (size, size * width // short) if height <= width else (size * height // short, size)
+
+
+def covering(height: int, width: int, tall: int, wide: int) -> tuple[int, int]:
+    """Return the least height and width in the proportion of the first two that cover the last two."""
+    if tall * width >= wide * height:  # the height decides: tall / height >= wide / width
+        return tall, tall * width // height
+    return wide * height // width, wide
+
+
+def window(length: int, wanted: int) -> slice:
+    """Return the middle `wanted` of a length."""
+    start = round((length - wanted) / 2)
+    return slice(start, start + wanted)
 
 
 def with_antialias(frame: Picture, shape: tuple[int, int], filter: Filter) -> Resized:

@@ -7,9 +7,11 @@ What is decided here, for every clip alike:
 * the display matrix is applied (quarter turns and mirrors; other angles are refused); the pixel aspect is recorded only
 * 8 bits: swscale's default conversion to RGB, which decord, OpenCV, torchcodec and the ffmpeg tool share bit for bit
 * more than 8 bits: accurate rounding and full chroma, within half a level of the exact conversion (the default is 1.3
-  levels too dark there); matrix and range as tagged, BT.601 and limited when untagged, as in all of those readers
+  levels too dark there), and by the definition itself where swscale is further off: full range, gray and RGB
+* matrix and range as tagged, BT.601 and limited when untagged, as in all of those readers, and recorded for HD
 * PQ and HLG are taken as if they were SDR, without tone mapping, and recorded
 * one thread a clip: with slice threads FFmpeg hides the damage that it finds
+* damage that FFmpeg's log or a checksum shows refuses the file, even where FFmpeg makes a picture of it
 """
 
 import math
@@ -23,24 +25,37 @@ from pathlib import Path
 import av
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from cvbench.core.types import Sample, Sampling
-from cvbench.data.files import Reader, check_size, frame_indices, refuse, refusing, span
-from cvbench.data.images import Picture, over_white, to_array
+from cvbench.data.colour import MATRICES, depth_of, is_full
+from cvbench.data.colour import to_rgb as to_rgb
+from cvbench.data.damage import DETECT, Matroska, Transport, check_opening, check_riff, check_said, listening
+from cvbench.data.files import (
+    MOST_PIXELS,
+    Picture,
+    Reader,
+    assemble,
+    check_size,
+    frame_indices,
+    refuse,
+    refusing,
+    span,
+)
 
-PLAIN = 0x2
-EXACT = 0x2 | 0x2000 | 0x40000
-"""swscale's flags, which PyAV names from 18 on only: BILINEAR; BILINEAR, FULL_CHR_H_INT and ACCURATE_RND."""
-MATRICES = {0: "rgb", 1: "bt709", 2: "untagged", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
 TRANSFERS = {16: "PQ taken as SDR", 18: "HLG taken as SDR"}
-FULL_RANGE = 2
 PROMISES = {"mp4": 1.5, "matroska": 1.5, "avi": 4.5}
 """Containers whose headers state how long a stream is (of others FFmpeg guesses it from the bit rate), and by how many
-frames the pictures may fall short of that; AVI counts frames that encoders dropped at the end."""
+frames the pictures may fall short of that; AVI, whose index goes before this, counts frames that were dropped or held
+at the end."""
+TUNED_IN = frozenset(("mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "obu"))
+"""Streams that a recording may enter between two key frames: what comes before the first is not shown."""
+HD = (1280, 576)
+"""From this width, or above this height, players take an untagged clip for BT.709."""
 STRANGE = ("image2", "tty", "concat", "hls")
 """Demuxers that make a clip of text, of lists of other files, or of pictures that Pillow refused."""
 
+CAREFUL = {"err_detect": DETECT, "max_pixels": str(MOST_PIXELS)}
+"""Options for FFmpeg's decoders; its demuxers know the first."""
 HEIF = ("heic", "heix", "heim", "heis", "mif1", "avif")
 
 
@@ -59,10 +74,13 @@ class Taken:
         """Convert and keep a frame."""
         if not self.frames:
             self.facts |= describe(path, frame)
+        elif frame.interlaced_frame:
+            self.facts["interlaced"] = True
         picture = turned(path, frame, to_rgb(frame, self.facts))
         if self.frames and picture.shape != self.frames[0].shape:
             refuse(path, f"the size changes within the clip, at frame {self.seen}; cut it there")
         self.frames.append(picture)
+        check_size(path, picture.shape[1], picture.shape[0], len(self.frames))
         self.pts.append(None if frame.time is None else round(frame.time, 6))
 
 
@@ -93,7 +111,7 @@ def decode(path: Path, sampling: Sampling) -> tuple[Sample, range]:
         if stride != sampling.stride:
             taken = take(path, indices)
     facts |= {"stride": stride, "pts": taken.pts, **taken.facts}
-    return Sample(path.name, np.stack(taken.frames).transpose(3, 0, 1, 2), taken.fps, facts), indices
+    return Sample(path.name, assemble(taken.frames), taken.fps, facts), indices
 
 
 def take(path: Path, indices: range) -> Taken:
@@ -103,27 +121,71 @@ def take(path: Path, indices: range) -> Taken:
         aspect = stream.sample_aspect_ratio
         facts: dict[str, object] = {"pixel_aspect": str(aspect)} if aspect and abs(aspect - 1) > 0.01 else {}
         taken = Taken(facts=facts, fps=round(float(rate), 4) if rate else None)
-        end: Fraction | int = 0
-        try:
-            for frame in container.decode(stream):
-                if frame.is_corrupt:
-                    refuse(path, f"frame {taken.seen} is damaged; replace or remove the file")
-                if taken.seen in indices:
-                    taken.add(path, frame)
-                taken.seen += 1
-                end = max(end, ((frame.pts or 0) + (frame.duration or 0)) * (frame.time_base or 0))
-                if taken.seen > indices[-1]:
-                    return taken
-        except av.FFmpegError as error:
-            refuse(
-                path, f"decoding breaks off after {taken.seen} frames ({error.strerror}); replace or remove the file"
-            )
-        if not taken.seen:
-            refuse(path, "no frame could be decoded; replace or remove the file")
-        for slack in (frames for name, frames in PROMISES.items() if name in container.format.name):
-            check_end(path, stream, end, taken.seen, slack)
+        for frame in frames_of(path, container, stream):
+            if taken.seen in indices:
+                taken.add(path, frame)
+            taken.seen += 1
+            if taken.seen > indices[-1]:
+                return taken
         taken.ended = True
         return taken
+
+
+def frames_of(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """Yield every frame of an opened clip as it is decoded.
+
+    Raises UnreadableSample at the first sign of damage, when there is no frame, and when the end comes before the
+    end that the file promises.
+    """
+    listed, packets, seen, end = frames_listed(container, stream), 0, 0, Fraction(0)
+    proof = proof_of(path, container, stream)
+    begun = container.format.name not in TUNED_IN
+    source = container.demux(stream)
+    while True:
+        with listening() as said:
+            packet, frames = next_frames(path, source, seen)
+        if proof:
+            proof.reach(path.stat().st_size if packet is None else packet.pos or 0)
+        if packet is None:
+            break
+        begun = begun or packet.is_keyframe
+        if begun:
+            check_said(path, said, f"at frame {seen} or soon after")
+        packets += bool(packet.size)
+        for frame in frames:
+            if frame.is_corrupt:
+                refuse(path, f"is damaged at frame {seen}; replace or remove the file")
+            yield frame
+            seen += 1
+            end = max(end, ((frame.pts or 0) + (frame.duration or 0)) * (frame.time_base or Fraction(0)))
+    if not seen:
+        refuse(path, "no frame could be decoded; replace or remove the file")
+    if listed is not None and packets < listed:
+        refuse(path, f"its index lists {listed} frames, of which {packets} are there; replace or remove the file")
+    for slack in (frames for name, frames in PROMISES.items() if name in container.format.name and listed is None):
+        check_end(path, stream, end, seen, slack)
+
+
+def proof_of(path: Path, container: av.container.InputContainer, stream: av.VideoStream) -> Matroska | Transport | None:
+    """Return what a container holds to prove that its bytes are right."""
+    if "matroska" in container.format.name:
+        return Matroska(path)
+    return Transport(path, stream.id) if container.format.name == "mpegts" else None
+
+
+def next_frames(path: Path, source: Iterator[av.Packet], seen: int) -> tuple[av.Packet | None, list[av.VideoFrame]]:
+    """Return the next packet and the frames that are complete with it; None at the end of the file."""
+    try:
+        packet = next(source, None)
+        return packet, packet.decode() if packet is not None else []
+    except av.FFmpegError as error:
+        refuse(path, f"decoding breaks off after {seen} frames ({error.strerror}); replace or remove the file")
+
+
+def frames_listed(container: av.container.InputContainer, stream: av.VideoStream) -> int | None:
+    """Return how many frames the index of an AVI file lists; None where there is no such index."""
+    entries = stream.index_entries
+    return sum(entry.size > 0 for entry in entries) if "avi" in container.format.name and len(entries) else None
 
 
 @contextmanager
@@ -132,12 +194,16 @@ def opened(path: Path, pictures: bool = False) -> Iterator[tuple[av.container.In
     if not path.stat().st_size:
         refuse(path, "the file is empty; replace or remove it")
     name, options = raw_format(path)
-    options["protocol_whitelist"] = "file"  # a playlist must not make us read elsewhere
-    try:
-        container = av.open(str(path.absolute()), format=name, options=options, metadata_errors="replace")
-    except av.FFmpegError as error:
-        refuse(path, f"is no picture that Pillow knows and no clip that FFmpeg opens ({error.strerror}); replace it")
+    options |= CAREFUL | {"protocol_whitelist": "file"}  # a playlist must not make us read elsewhere
+    with listening() as said:
+        try:
+            container = av.open(str(path.absolute()), format=name, options=options, metadata_errors="replace")
+        except av.FFmpegError as error:
+            refuse(
+                path, f"is no picture that Pillow knows and no clip that FFmpeg opens ({error.strerror}); replace it"
+            )
     with container:
+        check_opening(path, said)
         kind = container.format.name
         if kind in STRANGE or (kind.endswith("_pipe") and not pictures):
             refuse(path, "is no picture that Pillow knows and no clip; replace or remove the file")
@@ -145,6 +211,8 @@ def opened(path: Path, pictures: bool = False) -> Iterator[tuple[av.container.In
             refuse(path, "is a HEIF picture, of which FFmpeg gives single tiles; convert it to PNG")
         stream = best_stream(path, container)
         check_index(path, container, stream)
+        if kind == "avi":
+            check_riff(path)
         yield container, stream
 
 
@@ -170,8 +238,11 @@ def best_stream(path: Path, container: av.container.InputContainer) -> av.VideoS
         refuse(path, f"no video stream in it, only {', '.join(kinds)}; replace or remove the file")
     if stream.codec_context is None:
         refuse(path, "FFmpeg has no decoder for its video stream; convert the file")
+    if not stream.codec_context.width:
+        refuse(path, "its video stream does not tell the size of its pictures; cut it at a key frame")
     check_size(path, stream.codec_context.width, stream.codec_context.height)
     stream.codec_context.thread_count = 1
+    stream.codec_context.options = dict(CAREFUL)
     return stream
 
 
@@ -207,12 +278,14 @@ def describe(path: Path, frame: av.VideoFrame) -> dict[str, object]:
     if frame.colorspace not in MATRICES:
         refuse(path, f"colour matrix {frame.colorspace} has no exact conversion here; convert the file to BT.709")
     facts: dict[str, object] = {}
-    if (depth := max(part.bits for part in frame.format.components)) > 8:
+    if (depth := depth_of(frame)) > 8:
         facts["bit_depth"] = depth
-    if frame.color_range == FULL_RANGE or frame.format.name.startswith("yuvj"):
+    if is_full(frame) and not frame.format.name.startswith("gray"):
         facts["range"] = "full"
     if MATRICES[frame.colorspace] == "bt2020":
         facts["matrix"] = "bt2020"
+    if is_guess(frame):
+        facts["matrix"] = "bt601 assumed"
     if frame.color_trc in TRANSFERS:
         facts["transfer"] = TRANSFERS[frame.color_trc]
     if frame.interlaced_frame:
@@ -225,12 +298,10 @@ def describe(path: Path, frame: av.VideoFrame) -> dict[str, object]:
     return facts
 
 
-def to_rgb(frame: av.VideoFrame, facts: dict[str, object]) -> Picture:
-    """Convert a frame to RGB as it is stored, not yet turned."""
-    alpha = any(part.is_alpha for part in frame.format.components)
-    flags = EXACT if max(part.bits for part in frame.format.components) > 8 else PLAIN
-    rgb: Picture = frame.reformat(format="rgba" if alpha else "rgb24", interpolation=flags).to_ndarray()
-    return to_array(over_white(Image.fromarray(rgb), facts)) if alpha else rgb
+def is_guess(frame: av.VideoFrame) -> bool:
+    """Tell an HD clip without a tag of its matrix: readers built on FFmpeg take BT.601, players BT.709."""
+    coded = not frame.format.is_rgb and len(frame.format.components) > 2
+    return coded and MATRICES[frame.colorspace] == "untagged" and (frame.width >= HD[0] or frame.height > HD[1])
 
 
 def display_matrix(path: Path, frame: av.VideoFrame) -> tuple[tuple[int, int], tuple[int, int]]:

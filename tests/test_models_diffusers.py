@@ -436,7 +436,7 @@ def test_tiles_are_switched_on_or_said_to_be_missing(name: str) -> None:
         with pytest.raises(Unavailable, match="tiling=false"):
             Diffusers(loading)
     else:
-        assert Diffusers(loading).net.use_tiling
+        assert Diffusers(loading).tiling
 
 
 def test_tiny_autoencoders_of_sixteen_channels_have_no_tiles() -> None:

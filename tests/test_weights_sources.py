@@ -662,7 +662,8 @@ def test_the_listing_says_what_is_where(collection: dict[str, Source], folder: P
 
 def test_verifying_reads_the_files(collection: dict[str, Source], folder: Path) -> None:
     found = {holding.name: holding for holding in weights.verify(collection)}
-    assert [name for name, holding in found.items() if holding.bad] == ["wrong", "short"]
+    assert [name for name, holding in found.items() if holding.bad] == ["wrong", "own", "short"]
+    assert found["own"].state.startswith("here, not the published file, SHA-256 ")
     assert "cut short" in found["short"].state
     plain = sha256((folder / "plain" / "net.ckpt").read_bytes())
     assert found["plain"].state == f"here, no hash published, SHA-256 {plain}"

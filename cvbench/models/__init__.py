@@ -1,16 +1,21 @@
-"""The models by name, and how a name becomes a model."""
+"""The models by name, and how a name becomes a model.
+
+Entries stand in files without torch, their adapters in others: lists, tables and `--help` read all entries.
+"""
 
 import hashlib
 import importlib
 import importlib.util
+import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cvbench.core.errors import UnknownName, UsageError
 from cvbench.models.beyond_entries import BEYOND
 from cvbench.models.builtin import BUILTIN
-from cvbench.models.entry import ModelEntry, Option
+from cvbench.models.entry import Loading, ModelEntry, Option
 from cvbench.models.interp_entries import INTERPOLATION, at_factor
 from cvbench.models.paper import PAPER
 from cvbench.models.tiny_entries import TINY
@@ -57,6 +62,8 @@ def find(name: str) -> ModelEntry:
 def _option(name: str, key: str, text: str, kind: type) -> Option:
     try:
         value: Option = kind(text)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(text)
     except ValueError as error:
         raise UsageError(f"{name}@{key}={text}: {key} takes {kind.__name__}, for example {name}@{key}=1") from error
     return value
@@ -66,6 +73,18 @@ def resolve(target: str) -> Any:
     """Import `module:attribute`."""
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def build(entry: ModelEntry, loading: Loading) -> "VideoVAE":
+    """Build the model of an entry, whatever its kind.
+
+    The loading's options go over the entry's config and default options. Raises what the adapter raises: BadWeights,
+    Unavailable, UsageError for an option out of range.
+    """
+    adapter = resolve(entry.build)
+    options = {**entry.config, **entry.options, **loading.options}
+    model: VideoVAE = getattr(adapter, "build", adapter)(replace(loading, options=options))
+    return model
 
 
 def is_custom(spec: str) -> bool:

@@ -86,7 +86,7 @@ def test_what_is_called_cvbench_toml_and_is_no_file_is_refused(make: Callable[[P
     [
         (
             '[weights]\ntiny_image = "x"',
-            r"no model or metric with weights \(\[weights\] in .*cvbench\.toml\) is called 'tiny_image'; try tiny-image",
+            r"no model or metric with weights \(\[weights\] in .*\.toml\) is called 'tiny_image'; try tiny-image",
         ),
         ('[data]\ndavies = "x"', r"no data set \(\[data\] in .*cvbench\.toml\) is called 'davies'; try davis"),
     ],
@@ -116,9 +116,7 @@ def test_names_are_compared_whole() -> None:
 
 
 @pytest.mark.parametrize("variable", ["CVBENCH_DATA", "CVBENCH_WEIGHTS"])
-def test_a_folder_of_the_environment_must_exist(
-    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_of_the_environment_must_exist(variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, str(tmp_path))
     assert folder_named_by(variable) == tmp_path
     load_config(tmp_path, DATA)

@@ -6,7 +6,6 @@ from torch.nn import functional as F
 
 from cvbench.core.errors import BadOutput, UnsuitableInput
 from cvbench.models.floors import Identity, Pool4x8x8, Pool8x8
-from cvbench.nets.tensors import VideoVAE
 
 FLOORS = (Identity, Pool8x8, Pool4x8x8)
 Floor = type[Identity] | type[Pool8x8] | type[Pool4x8x8]
@@ -98,19 +97,6 @@ def test_shapes_follow_the_traits(floor: Floor, frames: int) -> None:
     assert recon.shape == (2, 3, frames, 16, 24)
     assert recon.min() >= 0
     assert recon.max() <= 1
-
-
-@pytest.mark.parametrize("floor", FLOORS)
-def test_a_batch_is_its_clips(floor: Floor) -> None:
-    model, videos = floor(), noise(5)
-    one_by_one = torch.cat([model.decode(model.encode(v), 5) for v in videos.split(1)])
-    assert torch.equal(model.decode(model.encode(videos), 5), one_by_one)
-
-
-@pytest.mark.parametrize("floor", FLOORS)
-def test_a_floor_is_a_model_without_parameters(floor: Floor) -> None:
-    assert isinstance(floor(), VideoVAE)
-    assert floor.params == (0, 0)
 
 
 def test_the_pools_compress_as_named() -> None:

@@ -122,13 +122,11 @@ def bomb(member: str) -> Callable[[Path], Path]:
 
 
 @pytest.mark.parametrize("make", [bomb("flownet.pkl"), bomb("net/data/0")])
-def test_an_archive_that_grows_beyond_what_weights_do_is_refused(
-    make: Callable[[Path], Path], tmp_path: Path
-) -> None:
+def test_an_archive_that_grows_beyond_what_weights_do_is_refused(make: Callable[[Path], Path], tmp_path: Path) -> None:
     file = make(tmp_path)
     assert file.stat().st_size < 1 << 20
     tracemalloc.start()
-    with pytest.raises(BadWeights, match="is refused: its .* bytes would become 2097152"):
+    with pytest.raises(BadWeights, match=r"is refused: its .* bytes would become 2097152"):
         weights.read_tensors(file)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

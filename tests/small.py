@@ -122,7 +122,7 @@ def small(name: str, **settings: Any) -> Any:
     """Build an entry as the harness does: with the weights that ship with the package, else few channels at random."""
     entry = models.MODELS[name]
     shipped = entry.source is not None and entry.source.bundled
-    path = weights.path_of(name, entry.source) if entry.source and shipped else None
+    path = weights.path_of(name, entry.source) if entry.source and shipped else settings.pop("path", None)
     options = {**(entry.options if shipped else small_options(name)), **settings.pop("options", {})}
     loading = Loading(**{"device": torch.device("cpu"), "dtype": torch.float32, **settings, "path": path})
     with mock.patch.dict(rife.LAYOUTS, RIFE):

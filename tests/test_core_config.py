@@ -109,6 +109,12 @@ def test_options_of_another_form_are_refused(value: str) -> None:
         pairs("--weights", [value], WEIGHTS)
 
 
+@pytest.mark.parametrize("name", ["hf:", "hf:a", "hf:a/b/../..", "hf:a//b", "hf:a/b\n"])
+def test_a_place_on_the_hub_has_its_form(name: str) -> None:
+    with pytest.raises(UnknownName):
+        check_names([name], WEIGHTS, "model")
+
+
 def test_names_are_compared_whole() -> None:
     check_names(["cvvae", "hf:a/b"], WEIGHTS, "model")
     with pytest.raises(UnknownName):

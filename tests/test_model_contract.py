@@ -8,14 +8,17 @@ tried once.
 import json
 import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from small import small, small_options
 from torch import Tensor, nn
 
 from cvbench import models
+from cvbench.core.errors import BadWeights, UnknownName, UsageError
 from cvbench.core.types import Traits
 from cvbench.engine.coding import pad
 from cvbench.models import MODELS
@@ -195,7 +198,25 @@ def test_what_has_no_network_says_what_it_computes_in(name: str) -> None:
     assert model(name).computes_in == ("8 bits" if name in CODECS else "fp32")
 
 
-@pytest.mark.parametrize("name", {MODELS[name].build: name for name in NETWORKS if not trained(name)}.values())
+ADAPTERS = list({MODELS[name].build: name for name in NETWORKS if not trained(name)}.values())
+OTHERS = {
+    "numbers": lambda value: torch.ones(()),
+    "flat": lambda value: value.flatten().clone(),
+    "whole numbers": lambda value: torch.ones(value.shape, dtype=torch.int64),
+    "more axes": lambda value: torch.ones(1, 1, 1, 1, 1, 1),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+@pytest.mark.parametrize("name", [*ADAPTERS, "vae-sd21"])
+def test_tensors_of_the_right_names_and_nothing_else_right_are_refused(name: str, kind: str, tmp_path: Path) -> None:
+    state = {key: OTHERS[kind](value) for key, value in model(name).net.state_dict().items()}
+    save_file(state, tmp_path / "net.safetensors")
+    with pytest.raises(BadWeights, match=r"net\.safetensors"):
+        small(name, path=tmp_path / "net.safetensors")
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
 def test_another_seed_draws_another_network(name: str) -> None:
     first, other = model(name).net.state_dict(), small(name, seed=1).net.state_dict()
     assert any(not torch.equal(first[key], other[key]) for key in first)
@@ -204,3 +225,17 @@ def test_another_seed_draws_another_network(name: str) -> None:
 def test_options_of_a_user_go_over_the_entry_s() -> None:
     jpeg = models.build(MODELS["jpeg"], models.Loading(torch.device("cpu"), torch.float32, options={"quality": 40}))
     assert jpeg.quality == 40
+
+
+@pytest.mark.parametrize(
+    ("spec", "error"),
+    [
+        *(("jpeg@", UnknownName), ("jpeg@quality=1,", UnknownName), ("jpeg@,quality=1", UnknownName)),
+        *(("jpeg@qualty=1", UnknownName), ("identity@a=1", UnknownName), ("jpgg", UnknownName), ("", UnknownName)),
+        *(("jpeg@quality=1,quality=2", UsageError), ("jpeg@quality", UsageError), ("jpeg@quality=²", UsageError)),
+        *(("ltx-0.9.5@decode_noise=nan", UsageError), (f"jpeg@quality={'9' * 5000}", UsageError)),
+    ],
+)
+def test_a_name_or_option_that_matches_nothing_is_refused(spec: str, error: type[UsageError]) -> None:
+    with pytest.raises(error):
+        models.parse(spec)

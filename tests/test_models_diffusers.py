@@ -400,6 +400,13 @@ def test_a_subclass_is_what_it_derives_from() -> None:
     assert model.encode(torch.rand(1, 3, 1, 16, 16)).shape == (1, 4, 1, 2, 2)
 
 
+def test_a_compiled_network_is_the_network() -> None:
+    net = small("taesd").net
+    compiled = torch.compile(net)
+    assert is_known(compiled)
+    assert Diffusers.around(compiled).net is net
+
+
 def test_other_objects_are_not_known() -> None:
     class AutoencoderKL(torch.nn.Module):
         pass

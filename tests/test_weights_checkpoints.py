@@ -216,3 +216,10 @@ def test_an_index_names_files_of_weights_beside_it(content: str, tmp_path: Path)
     (tmp_path / INDEX).write_text(content)
     with pytest.raises(BadWeights, match=r"index\.json (is no|names)"):
         shards_in(tmp_path / INDEX)
+
+
+def test_names_out_of_a_file_reach_no_terminal_as_they_are() -> None:
+    with pytest.raises(BadWeights) as refused:
+        weights.fit({"a\x1b[2J": torch.ones(1), "b\u202e" * 200: torch.ones(1)}, {}, "net.pt")
+    assert str(refused.value).isprintable()
+    assert len(str(refused.value)) < 1500

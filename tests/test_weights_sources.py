@@ -265,6 +265,13 @@ def test_a_file_of_another_architecture_lists_what_differs() -> None:
         weights.fit(found, wanted, "net.pt", drop=("loss.",))
 
 
+def test_whole_numbers_are_no_weights() -> None:
+    found = {"a.weight": torch.ones(2, dtype=torch.int8), "a.count": torch.ones(1, dtype=torch.int64)}
+    wanted = {"a.weight": torch.ones(2), "a.count": torch.ones(1, dtype=torch.int64)}
+    with pytest.raises(BadWeights, match=r"1 of another kind: a\.weight torch\.int8 instead of torch\.float32$"):
+        weights.fit(found, wanted, "net.pt")
+
+
 def test_long_lists_of_differences_are_cut() -> None:
     wanted = {f"w{i}": torch.ones(1) for i in range(9)}
     with pytest.raises(BadWeights, match=r"9 missing: w0, w1, w2, w3 …$"):

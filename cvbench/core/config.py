@@ -42,13 +42,27 @@ def load_config(folder: Path, known_data: Collection[str], known_weights: Collec
 
 
 def check_names(names: Iterable[str], known: Collection[str], kind: str) -> None:
-    """Raise UnknownName for the first name that is not `known`; a name on the hub (hf:) stands in no registry.
+    """Raise UnknownName for the first name that is not `known`; a place on the hub stands in no registry.
 
     `kind` says what is named, and where, for the message.
     """
     for name in names:
-        if name not in known and not name.startswith(ON_THE_HUB):
+        if name not in known and not place_on_hub(name):
             raise UnknownName(kind, name, known)
+
+
+def place_on_hub(name: str) -> tuple[str, ...]:
+    """Return owner, repository and folders of hf:OWNER/REPO[/FOLDER], nothing for a name of another form.
+
+    No part is empty or leads elsewhere (. and ..), and all are printable.
+    """
+    parts = tuple(name.removeprefix(ON_THE_HUB).split("/"))
+    sound = name.startswith(ON_THE_HUB) and len(parts) > 1 and all(map(_is_part, parts))
+    return parts if sound else ()
+
+
+def _is_part(text: str) -> bool:
+    return text not in ("", ".", "..") and text.isprintable() and text == text.strip() and "\\" not in text
 
 
 def folder_named_by(variable: str) -> Path | None:

@@ -33,16 +33,19 @@ def parse(spec: str) -> tuple[str, ModelEntry, dict[str, Option]]:
 
     Raises UnknownName for an unknown model or option, UsageError for a value of the wrong kind.
     """
-    name, _, tail = spec.partition("@")
+    name, at, tail = spec.partition("@")
     entry = find(name)
-    options = dict(entry.options)
-    for pair in filter(None, tail.split(",")):
+    given: dict[str, Option] = {}
+    for pair in tail.split(",") if at else ():
         key, _, text = pair.partition("=")
-        if "factor" in options and TIMES.fullmatch(pair):
+        if "factor" in entry.options and TIMES.fullmatch(pair):
             key, text = "factor", pair[:-1]
-        if key not in options:
-            raise UnknownName(f"option of {name}", key, options or {"(it has none)": 0})
-        options[key] = _option(name, key, text, type(options[key]))
+        if key not in entry.options:
+            raise UnknownName(f"option of {name}", key, entry.options or {"(it has none)": 0})
+        if key in given:
+            raise UsageError(f"{name}@{tail!r}: {key} is said twice")
+        given[key] = _option(name, key, text, type(entry.options[key]))
+    options = {**entry.options, **given}
     if name in INTERPOLATION:
         return name, at_factor(name, int(options["factor"])), options
     return name, entry, options
@@ -65,7 +68,7 @@ def _option(name: str, key: str, text: str, kind: type) -> Option:
         if isinstance(value, float) and not math.isfinite(value):
             raise ValueError(text)
     except ValueError as error:
-        raise UsageError(f"{name}@{key}={text}: {key} takes {kind.__name__}, for example {name}@{key}=1") from error
+        raise UsageError(f"{name}@{key}={text!r}: {key} takes {kind.__name__}, for example {name}@{key}=1") from error
     return value
 
 

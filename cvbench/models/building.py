@@ -12,6 +12,7 @@ from cvbench import weights
 from cvbench.core.errors import BadWeights
 from cvbench.models.autoencoders import AUTOENCODERS, Config, Network
 from cvbench.models.entry import Loading
+from cvbench.weights.checkpoints import shown
 
 DROP = ("loss.", "model_ema.")
 FIRST_STAGE = "first_stage_model."
@@ -109,7 +110,7 @@ def settings_of(loading: Loading) -> tuple[str, dict[str, Any]]:
     found = (weights.config_beside(loading.path) if loading.path else None) or {}
     said = found.get("_class_name", name)
     if said != name and loading.path and loading.path.is_dir():
-        raise BadWeights(f"{loading.path}/config.json is of a {said}, not of a {name}")
+        raise BadWeights(f"{loading.path}/config.json is of a {shown(str(said))}, not of a {name}")
     beside = found if said == name else {}
     words = [settings["force_upcast"] for settings in (config, beside) if "force_upcast" in settings]
     return name, {**full_config(name, {**config, **beside}), "force_upcast": bool(words) and all(words)}

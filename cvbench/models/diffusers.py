@@ -50,6 +50,7 @@ class Diffusers:
         Device, dtype and evaluation mode are the caller's. Raises Unavailable for another class, and for tiles that it
         does not have.
         """
+        net = _uncompiled(net)
         name = known_class(net)
         if not name:
             raise Unavailable(f"a {type(net).__name__} is none of {', '.join(AUTOENCODERS)}")
@@ -136,7 +137,12 @@ def known_class(net: object) -> str:
 
 def is_known(net: object) -> bool:
     """Tell whether `Diffusers.around` takes an object; imports nothing."""
-    return bool(known_class(net))
+    return bool(known_class(_uncompiled(net)))
+
+
+def _uncompiled(net: object) -> Network:
+    """Return what `torch.compile` wraps: it compiles `forward`, which is neither encoding nor decoding."""
+    return getattr(net, "_orig_mod", net)
 
 
 @contextlib.contextmanager

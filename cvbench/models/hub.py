@@ -3,15 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+from cvbench.core.config import place_on_hub
 from cvbench.core.errors import MissingWeights, UsageError
 from cvbench.models.autoencoders import AUTOENCODERS
 from cvbench.models.building import INDEX, full_config, on_meta
 from cvbench.models.diffusers import halves, measure
 from cvbench.models.entry import ModelEntry
 from cvbench.weights import Source, config_in, shards_in, sound_settings
+from cvbench.weights.checkpoints import shown
 from cvbench.weights.sources import require_reachable
 
-PREFIX = "hf:"
 FILES = ("diffusion_pytorch_model.safetensors", INDEX, "diffusion_pytorch_model.bin")
 """What folders of weights hold, one or another."""
 
@@ -27,7 +28,7 @@ def hub_entry(spec: str) -> ModelEntry:
     config = _config(spec, repo, folder)
     name = str(config.pop("_class_name", "without _class_name"))
     if name not in AUTOENCODERS:
-        raise UsageError(f"{spec}: its config.json is of a {name}; supported are {', '.join(AUTOENCODERS)}")
+        raise UsageError(f"{spec}: its config.json is of a {shown(name)}; supported are {', '.join(AUTOENCODERS)}")
     full = full_config(name, config)
     with sound_settings(spec):
         traits = measure(name, full)
@@ -44,17 +45,12 @@ def hub_entry(spec: str) -> ModelEntry:
 
 def _split(spec: str) -> tuple[str, str]:
     """Return repository and folder, this with a slash at its end or empty."""
-    owner, *rest = spec.removeprefix(PREFIX).split("/")
-    if not (spec.startswith(PREFIX) and rest and all(map(_is_name, (owner, *rest)))):
-        form = f"{PREFIX}OWNER/REPO or {PREFIX}OWNER/REPO/FOLDER"
+    parts = place_on_hub(spec)
+    if not parts:
+        form = "hf:OWNER/REPO or hf:OWNER/REPO/FOLDER"
         raise UsageError(f"{spec!r}: name a repository of the hub as {form}, without empty parts, . and ..")
-    repo, *folder = rest
+    owner, repo, *folder = parts
     return f"{owner}/{repo}", "".join(f"{part}/" for part in folder)
-
-
-def _is_name(part: str) -> bool:
-    """Tell the name of a repository or folder from what would lead elsewhere or is not to be read."""
-    return part not in ("", ".", "..") and part.isprintable() and part == part.strip() and "\\" not in part
 
 
 def _config(spec: str, repo: str, folder: str) -> dict[str, Any]:

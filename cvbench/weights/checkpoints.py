@@ -7,7 +7,8 @@ import re
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -138,7 +139,9 @@ def tensors_of(loaded: Any, where: str) -> dict[str, "Tensor"]:
         raise BadWeights(f"{where} holds a {type(loaded).__name__}, not a state dict")
     state = {str(name): value for name, value in loaded.items() if isinstance(value, torch.Tensor)}
     if not state:
-        raise BadWeights(f"{where} holds no tensors, only {', '.join(map(str, list(loaded)[:8])) or 'nothing'}")
+        raise BadWeights(
+            f"{where} holds no tensors, only {', '.join(shown(str(key)) for key in list(loaded)[:8]) or 'nothing'}"
+        )
     if all(name.startswith("module.") for name in state):
         return {name.removeprefix("module."): value for name, value in state.items()}
     return state
@@ -236,7 +239,7 @@ def _member(archive: zipfile.ZipFile, path: Path) -> str:
     names = [name for name in archive.namelist() if Path(name).suffix in FORMATS and not name.startswith("__MACOSX")]
     chosen = [name for name in names if Path(name).name == "flownet.pkl"] or names
     if len(chosen) != 1:
-        raise BadWeights(f"{path} should hold one file of weights, not {', '.join(chosen) or 'none'}; unpack it")
+        raise BadWeights(f"{path} should hold one file of weights, not {listed(chosen) or 'none'}; unpack it")
     return chosen[0]
 
 
@@ -295,8 +298,9 @@ def _begins(file: Path | bytes, mark: bytes) -> bool:
 def _why_unreadable(where: str, error: Exception, pickled: bool) -> str:
     wants = re.search(r"GLOBAL (\S+)", str(error))
     if wants or (pickled and "Unsupported operand" in str(error)):
+        what = shown(wants[1]) if wants else "more than tensors"
         return (
-            f"{where} is refused: it asks for {wants[1] if wants else 'more than tensors'}, and making that could run "
+            f"{where} is refused: it asks for {what}, and making that could run "
             "code from the file. Save its state dict as .safetensors on a machine you can lose"
         )
     if "TorchScript" in str(error):
@@ -311,7 +315,17 @@ def _damaged(where: str, error: Exception) -> str:
 def brief(error: Exception) -> str:
     """Return an error's kind and its first line that says something."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(PREAMBLES)]
-    return f"{type(error).__name__}: {lines[0][:160]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {shown(lines[0][:160])}" if lines else type(error).__name__
+
+
+def shown(text: str) -> str:
+    """Return a name out of a stranger's file as a message can hold it: short, without signs that steer terminals."""
+    return text[:120] if text[:120].isprintable() else ascii(text[:120])
+
+
+def listed(names: Iterable[object]) -> str:
+    """Return the first few of such names."""
+    return ", ".join(shown(str(name)) for name in islice(names, 8))
 
 
 def fit(
@@ -324,7 +338,8 @@ def fit(
     """Return the tensors of `state` that a network wants.
 
     By rule only names that start with one of `keep` count, and none that starts with one of `drop`: so losses and
-    discriminators go. Raises BadWeights listing every missing, unexpected and misshaped tensor (the first few of each).
+    discriminators go. Raises BadWeights listing every missing, unexpected and misshaped tensor, and those that are
+    whole numbers where a network computes (the first few of each).
     """
     kept = {k: v for k, v in state.items() if k.startswith(tuple(keep)) and not k.startswith(tuple(drop))}
     missing = [k for k in wanted if k not in kept]
@@ -334,9 +349,19 @@ def fit(
         for k in wanted
         if k in kept and kept[k].shape != wanted[k].shape
     ]
+    kinds = [
+        f"{k} {kept[k].dtype} instead of {wanted[k].dtype}"
+        for k in wanted
+        if k in kept and kept[k].is_floating_point() != wanted[k].is_floating_point()
+    ]
     problems = [
-        f"{len(names)} {what}: {', '.join(names[:4])}{' …' if len(names) > 4 else ''}"
-        for what, names in (("missing", missing), ("unexpected", extra), ("misshaped", shapes))
+        f"{len(names)} {what}: {listed(names[:4])}{' …' if len(names) > 4 else ''}"
+        for what, names in (
+            ("missing", missing),
+            ("unexpected", extra),
+            ("misshaped", shapes),
+            ("of another kind", kinds),
+        )
         if names
     ]
     if problems:

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +59,26 @@ def test_every_file_of_a_folder_that_can_be_read_is_part_of_it(name: str, file: 
             (folder / name).write_bytes(content)
         found.add(weights.identity(folder).sha256)
     assert len(found) == 3
+
+
+def test_a_linked_folder_is_part_of_the_one_it_lies_in(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "back").symlink_to(tmp_path)
+    (file.parent / "adapter").symlink_to(tmp_path / "other")
+    found = set()
+    for content in ("1", "2"):
+        (tmp_path / "other" / "adapter_config.json").write_text(content)
+        found.add(weights.identity(file.parent).sha256)
+    assert len(found) == 2
+
+
+def test_nothing_heavy_is_imported_for_it(file: Path) -> None:
+    code = "import sys; from pathlib import Path; from cvbench import weights; weights.identity(Path(sys.argv[1]))"
+    told = subprocess.run(
+        [sys.executable, "-c", f"{code}; print('torch' in sys.modules)", str(file)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert told.stdout == "False\n"
 
 
 def test_what_only_people_read_is_no_part_of_a_folder(file: Path) -> None:

@@ -114,5 +114,5 @@ def _reach() -> None:
 def _elsewhere(repo: str, path: str) -> str:
     return (
         f"{path} is not in the hub's cache and cannot be fetched; on a machine with network run "
-        f"`hf download {repo} {path}`, and copy its cache (HF_HOME) here"
+        f"`hf download {repo} {path}`, and copy what it adds to the hub's cache (HF_HOME)"
     )

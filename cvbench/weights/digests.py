@@ -48,12 +48,21 @@ def identity(path: Path, source: "Source | None" = None) -> Identity:
 def path_digest(path: Path) -> str:
     """SHA-256 that stands for a weights file, with the config.json beside it, or for a folder of them."""
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file() and file.suffix in READ)
+        files = sorted(file for file in _files(path) if file.suffix in READ)
         return digest([[file.relative_to(path).as_posix(), file_digest(file)] for file in files])
     beside = path.parent / CONFIG
     if not beside.is_file():
         return file_digest(path)
     return digest([[path.suffix, file_digest(path)], [CONFIG, file_digest(beside)]])
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder and of those in it, links to folders followed as whoever opens a path does."""
+    seen: set[str] = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        seen.add(os.path.realpath(place))
+        folders[:] = [name for name in folders if os.path.realpath(Path(place, name)) not in seen]
+        yield from (file for name in names if (file := Path(place, name)).is_file())
 
 
 def file_digest(path: Path) -> str:

@@ -14,7 +14,6 @@ from PIL import Image
 from cvbench.core.errors import BadOutput, Unavailable, UnsuitableInput, UsageError
 from cvbench.models import codecs
 from cvbench.models.codecs import H264, Av1, Codec, Hevc, Jpeg, VideoCodec, WebP
-from cvbench.nets.tensors import VideoVAE
 
 LEVELS: dict[type[Codec], list[int]] = {
     Jpeg: [10, 40, 75, 95],
@@ -83,16 +82,6 @@ def test_equal_clips_give_equal_bytes(codec: type[Codec], size: tuple[int, int])
         results.add(streams(codec(), videos)[0])
         del stirred
     assert len(results) == 1
-
-
-@pytest.mark.parametrize("codec", CODECS)
-def test_a_batch_is_its_clips(codec: type[Codec]) -> None:
-    model = codec()
-    videos = torch.cat([moving(3, seed=1), moving(3, seed=2)])
-    latents = streams(model, videos)
-    assert latents == [streams(model, video)[0] for video in videos.split(1)]
-    one_by_one = torch.cat([model.decode([z], 3) for z in latents])
-    assert torch.equal(model.decode(latents, 3), one_by_one)
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -282,13 +271,6 @@ def test_av1_leaves_priorities_as_they_are(monkeypatch: pytest.MonkeyPatch) -> N
     Av1().encode(moving(3))
     assert seen == {os.SCHED_OTHER}
     assert os.sched_getscheduler(0) == os.SCHED_OTHER
-
-
-@pytest.mark.parametrize("codec", CODECS)
-def test_a_codec_is_a_model_without_parameters(codec: type[Codec]) -> None:
-    assert isinstance(codec(), VideoVAE)
-    assert codec.params == (0, 0)
-    assert codec.traits.bits_per_pixel is None
 
 
 def test_the_version_names_library_and_settings() -> None:

@@ -2,20 +2,25 @@
 
 import inspect
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import diffusers
 import pytest
 import torch
 from conftest import reconstruct
+from small import small as build_small
+from small import small_options
 
 from cvbench.core.errors import BadOutput, Unavailable, UnsuitableInput
 from cvbench.core.protocol import PROTOCOLS
-from cvbench.models.autoencoders import AUTOENCODERS
-from cvbench.models.building import full_config, on_meta
-from cvbench.models.diffusers import Diffusers, halves, measure
+from cvbench.models.autoencoders import AUTOENCODERS, Call
+from cvbench.models.building import construct, full_config, on_meta
+from cvbench.models.diffusers import Diffusers, halves, is_known, measure
 from cvbench.models.entry import Loading
 from cvbench.models.paper import PAPER
 from cvbench.models.zoo import IMAGES, VIDEOS, ZOO
@@ -23,107 +28,13 @@ from cvbench.models.zoo import IMAGES, VIDEOS, ZOO
 PROTOCOL = PROTOCOLS["cvvae-2405"]
 CPU, FP32 = torch.device("cpu"), torch.float32
 ENTRIES = {**ZOO, **{name: PAPER[name] for name in ("vae-sd21", "vae-sd3")}}
-DC_BLOCKS = ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3
-SMALL: dict[str, dict[str, Any]] = {
-    "AsymmetricAutoencoderKL": {
-        "down_block_out_channels": (8, 8, 16, 16), "up_block_out_channels": (8, 16, 16, 24), "layers_per_down_block": 1,
-        "layers_per_up_block": 1, "norm_num_groups": 4,
-    },
-    "AutoencoderDC": {
-        "attention_head_dim": 8, "latent_channels": 8, "encoder_block_types": DC_BLOCKS,
-        "decoder_block_types": DC_BLOCKS, "encoder_layers_per_block": (1,) * 6,
-        "encoder_qkv_multiscales": ((), (), (), (5,), (5,), (5,)),
-        "encoder_block_out_channels": (8, 8, 16, 16, 32, 32), "decoder_block_out_channels": (8, 8, 16, 16, 32, 32),
-        "decoder_layers_per_block": (1,) * 6, "decoder_qkv_multiscales": ((), (), (), (5,), (5,), (5,)),
-        "decoder_norm_types": "rms_norm", "decoder_act_fns": "silu",
-    },
-    "AutoencoderKL": {
-        "block_out_channels": (8, 8, 16, 16), "layers_per_block": 1, "norm_num_groups": 4, "sample_size": 32,
-    },
-    "AutoencoderKLAllegro": {"block_out_channels": (8, 8, 8, 8), "layers_per_block": 1, "norm_num_groups": 4},
-    "AutoencoderKLCogVideoX": {
-        "block_out_channels": (8, 8, 8, 16), "layers_per_block": 1, "norm_num_groups": 4, "latent_channels": 4,
-    },
-    "AutoencoderKLCosmos": {
-        "latent_channels": 4, "encoder_block_out_channels": (8, 8, 8, 8), "decode_block_out_channels": (8, 8, 8, 8),
-        "num_layers": 1,
-    },
-    "AutoencoderKLFlux2": {"block_out_channels": (8, 8, 16, 16), "layers_per_block": 1, "norm_num_groups": 4},
-    "AutoencoderKLHunyuanImage": {"latent_channels": 16, "block_out_channels": (64,) * 6, "layers_per_block": 1},
-    "AutoencoderKLHunyuanImageRefiner": {"latent_channels": 8, "block_out_channels": (16,) * 5, "layers_per_block": 1},
-    "AutoencoderKLHunyuanVideo": {
-        "block_out_channels": (8, 8, 8, 8), "layers_per_block": 1, "norm_num_groups": 4, "latent_channels": 4,
-    },
-    "AutoencoderKLHunyuanVideo15": {"latent_channels": 8, "block_out_channels": (16,) * 5, "layers_per_block": 1},
-    "AutoencoderKLKVAE": {
-        "channels": 64, "num_enc_blocks": 1, "num_dec_blocks": 1, "z_channels": 4, "ch_mult": (1,) * 4,
-    },
-    "AutoencoderKLKVAEVideo": {"ch": 64, "ch_mult": (1,) * 4, "num_res_blocks": 1, "z_channels": 4},
-    "AutoencoderKLLTX2Video": {
-        "latent_channels": 16, "block_out_channels": (8, 16, 32, 64), "decoder_block_out_channels": (8, 16, 32),
-        "layers_per_block": (1,) * 5, "decoder_layers_per_block": (1,) * 4,
-    },
-    "AutoencoderKLLTXVideo": {
-        "latent_channels": 16, "block_out_channels": (8,) * 4, "decoder_block_out_channels": (8,) * 4,
-        "layers_per_block": (1,) * 5, "decoder_layers_per_block": (1,) * 5,
-    },
-    "AutoencoderKLMagvit": {
-        "latent_channels": 4, "block_out_channels": (8, 8, 8, 8), "layers_per_block": 1, "norm_num_groups": 4,
-    },
-    "AutoencoderKLMiniMaxH3": {
-        "latent_channels": 4, "block_out_channels": (8,) * 6, "layers_per_block": 1, "norm_num_groups": 4,
-        "decoder_num_layers": 1, "decoder_num_attention_heads": 2, "decoder_attention_head_dim": 16,
-    },
-    "AutoencoderKLMochi": {
-        "encoder_block_out_channels": (64,) * 4, "decoder_block_out_channels": (64,) * 4, "layers_per_block": (1,) * 5,
-        "latent_channels": 4,
-    },
-    "AutoencoderKLQwenImage": {"base_dim": 8, "z_dim": 4, "num_res_blocks": 1},
-    "AutoencoderKLQwenImage21": {
-        "base_dim": 8, "decoder_base_dim": 8, "z_dim": 8, "num_res_blocks": 1, "dim_mult": [1, 1, 1, 2, 2],
-    },
-    "AutoencoderKLTemporalDecoder": {"block_out_channels": (64,) * 4, "layers_per_block": 1},
-    "AutoencoderKLWan": {"base_dim": 8, "z_dim": 4, "num_res_blocks": 1},
-    "AutoencoderRAE": {
-        "encoder_hidden_size": 64, "encoder_patch_size": 8, "encoder_num_hidden_layers": 1, "encoder_input_size": 32,
-        "decoder_hidden_size": 32, "decoder_intermediate_size": 32, "decoder_num_attention_heads": 2,
-        "decoder_num_hidden_layers": 1,
-    },
-    "AutoencoderTiny": {
-        "encoder_block_out_channels": (8,) * 4, "decoder_block_out_channels": (8,) * 4, "latent_channels": 4,
-    },
-    "AutoencoderVidTok": {"ch": 8, "ch_mult": (1, 1, 2, 2), "num_res_blocks": 1},
-    "ConsistencyDecoderVAE": {
-        "encoder_block_out_channels": (8,) * 4, "encoder_norm_num_groups": 4, "encoder_layers_per_block": 1,
-        "decoder_block_out_channels": (8,) * 4, "decoder_norm_num_groups": 4, "decoder_layers_per_block": 1,
-    },
-    "Kandinsky6SRVAE": {
-        "latent_channels": 8, "encoder_block_out_channels": (16, 16, 16, 32, 32), "layers_per_block": 1,
-        "decoder_block_out_channels": (16, 16, 32, 32, 32),
-    },
-    "ltx-0.9.5": {
-        "latent_channels": 16, "block_out_channels": (8, 8, 16, 16, 16), "decoder_block_out_channels": (8, 16, 32),
-        "layers_per_block": (1,) * 5, "decoder_layers_per_block": (1,) * 4,
-    },
-    "wan-2.2": {"base_dim": 8, "decoder_base_dim": 8, "z_dim": 8, "num_res_blocks": 1},
-}  # fmt: skip
-"""Few channels, for a class, or for an entry that differs from others of its class."""
-
-
-def small_options(name: str) -> dict[str, Any]:
-    entry = ENTRIES[name]
-    return {**entry.config, **entry.options, **SMALL.get(name, SMALL[entry.config["_class_name"]])}
-
-
 NETWORKS = list({json.dumps(small_options(name), sort_keys=True): name for name in reversed(ENTRIES)}.values())
 """Entries whose small networks are all there are: others of a class differ in weights, width or channels."""
 
 
 @cache
 def small(name: str) -> Diffusers:
-    model = Diffusers(Loading(CPU, FP32, options=small_options(name)))
-    if name == "allegro":  # whose tiles of 24×320×320 cannot be made small by its config
-        model.net.kernel, model.net.stride = (24, 32, 32), (16, 16, 24)
+    model: Diffusers = build_small(name)
     return model
 
 
@@ -196,59 +107,6 @@ def test_defaults_of_classes_whose_published_networks_are_others(name: str, mill
 def test_paper_counts_are_exact() -> None:
     assert ENTRIES["vae-sd21"].params == (34_163_592, 49_490_179)
     assert ENTRIES["vae-sd3"].params == (34_274_208, 49_545_475)
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_frames_and_size_out_equal_those_in(name: str) -> None:
-    model = small(name)
-    step = model.traits.frame_rule.step
-    for frames in {1: (1, 2), 16: (1, 25), 17: (1, 5, 22, 23, 40)}.get(step, (*range(1, step + 2), 33)):
-        targets = clips(model, frames)
-        recon, _ = reconstruct(model, targets, PROTOCOL)
-        assert recon.shape == targets.shape
-
-
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "allegro"])
-def test_odd_sizes_come_back(name: str) -> None:
-    model = small(name)
-    height, width = side_of(model) - 3, side_of(model) - 7
-    targets = torch.rand(1, 3, 2, height, width, generator=torch.Generator().manual_seed(1))
-    assert reconstruct(model, targets, PROTOCOL)[0].shape == targets.shape
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-@torch.inference_mode()
-def test_deterministic_and_a_batch_equals_its_clips(name: str) -> None:
-    model = small(name)
-    frames = model.traits.frame_rule.fit(3)
-    targets = clips(model, frames, 2)
-    latents = model.encode(targets)
-    recons = model.decode(latents, frames)
-    assert torch.equal(model.encode(targets), latents)
-    assert torch.equal(model.decode(latents, frames), recons)
-    torch.testing.assert_close(model.encode(targets[1:]), latents[1:], atol=1e-5, rtol=1e-5)
-    error = (model.decode(latents[1:], frames) - recons[1:]).abs()
-    assert error.amax() < 5e-5  # float32: sums are taken in another order, and untrained norms amplify that
-
-
-LATENT_FRAMES = {"allegro": lambda t: t // 4, "minimax-h3": lambda t: (t - 5) // 17 * 5 + 2}
-"""As published, where it is not 1 + (t - 1) / temporal compression."""
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-@torch.inference_mode()
-def test_traits_match_latents(name: str) -> None:
-    model = small(name)
-    traits = model.traits
-    for frames in (traits.frame_rule.fit(1), traits.frame_rule.fit(9)):
-        latents = model.encode(clips(model, frames))
-        expected = LATENT_FRAMES.get(name, lambda t: 1 + (t - 1) // traits.temporal)(frames)
-        side = side_of(model) // traits.spatial
-        assert latents.shape == (1, *([] if traits.codebook else [traits.channels]), expected, side, side)
-        if traits.codebook:
-            assert not latents.is_floating_point()
-            assert latents.amin() >= 0
-            assert latents.amax() < traits.codebook
 
 
 FRAME_BY_FRAME = [name for name in NETWORKS if small_options(name)["_class_name"] in AUTOENCODERS and
@@ -355,18 +213,6 @@ def test_a_failed_call_leaves_nothing_behind(name: str, monkeypatch: pytest.Monk
     assert torch.equal(model.encode(pixels), before)
 
 
-def test_untrained_networks_are_seeded_and_leave_the_generator_alone() -> None:
-    options = small_options("vae-sd21")
-    torch.manual_seed(5)
-    expected = torch.rand(1)
-    torch.manual_seed(5)
-    models = [Diffusers(Loading(CPU, FP32, seed=seed, options=options)) for seed in (3, 3, 4)]
-    one, same, other = (model.net.state_dict() for model in models)
-    assert torch.equal(torch.rand(1), expected)
-    assert all(torch.equal(one[key], same[key]) for key in one)
-    assert not torch.equal(one["encoder.conv_in.weight"], other["encoder.conv_in.weight"])
-
-
 @torch.inference_mode()
 def test_posterior_samples_are_drawn_from_the_generator() -> None:
     options = small_options("vae-sd21")
@@ -385,14 +231,43 @@ def test_kvae_video_has_no_variance_to_sample_from() -> None:
         model.encode(clips(model, 1))
 
 
-@pytest.mark.parametrize(
-    ("name", "runs_in"),
-    [("vae-sd21", FP32), ("flux2", FP32), ("svd", FP32), ("sdxl-vae", torch.float16), ("wan-2.1", torch.float16)],
-)
-def test_fp16_is_left_where_the_config_says_so(name: str, runs_in: torch.dtype) -> None:
-    model = Diffusers(Loading(CPU, torch.float16, options=small_options(name)))
-    assert model.dtype == runs_in
-    assert {p.dtype for p in model.net.parameters()} == {runs_in}
+KEPT = "fp32 in encoder, norm1, norm2, norm_out, quant_conv, scale1, scale2"
+BESIDE = {
+    torch.float16: {"svd": "fp32", "minimax-h3": f"fp16 but {KEPT}"},
+    torch.bfloat16: {"minimax-h3": f"bf16 but {KEPT}"},
+}
+"""What computes in another dtype than is asked for; all others in that alone."""
+NAMED = {"fp32": FP32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@pytest.mark.parametrize("dtype", BESIDE)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_parameters_are_of_the_dtypes_that_the_model_says(name: str, dtype: torch.dtype) -> None:
+    model = Diffusers(Loading(CPU, dtype, options=small_options(name)))
+    first, _, others = model.computes_in.partition(" but fp32 in ")
+    assert model.computes_in == BESIDE[dtype].get(name, {torch.float16: "fp16", torch.bfloat16: "bf16"}[dtype])
+    assert model.dtype == NAMED[first]
+    for key, parameter in model.net.named_parameters():
+        kept = set(key.split(".")) & set(filter(None, others.split(", ")))
+        assert parameter.dtype == (FP32 if kept else NAMED[first]), key
+
+
+@pytest.mark.parametrize("said", [None, True, False])
+@pytest.mark.parametrize("beside", [None, True, False])
+def test_fp16_is_left_only_where_a_config_says_so_and_none_the_contrary(
+    said: bool | None, beside: bool | None, tmp_path: Path
+) -> None:
+    options = {**small_options("vae-sd21"), "_class_name": "AutoencoderKL"}
+    Diffusers(Loading(CPU, FP32, options=options)).net.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    for settings, word in ((options, said), (config, beside)):
+        settings.pop("force_upcast")
+        settings.update({} if word is None else {"force_upcast": word})
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = Diffusers(Loading(CPU, torch.float16, path=tmp_path, options=options))
+    upcast = True in (said, beside) and False not in (said, beside)
+    assert model.computes_in == ("fp32" if upcast else "fp16")
+    assert {p.dtype for p in model.net.parameters()} == {FP32 if upcast else torch.float16}
 
 
 @pytest.mark.parametrize("name", ["vae-sd21", "wan-2.1", "minimax-h3", "vidtok-fsq"])
@@ -407,10 +282,12 @@ def test_bf16_gives_float32_pixels_near_those_of_fp32(name: str) -> None:
     assert (recon - exact).square().mean().sqrt() < 0.02
 
 
-def test_minimax_keeps_its_encoder_and_norms_in_float32() -> None:
-    net = Diffusers(Loading(CPU, torch.bfloat16, options=small_options("minimax-h3"))).net
-    assert {p.dtype for p in net.encoder.parameters()} == {FP32}
-    assert net.decoder.proj_out.weight.dtype == torch.bfloat16
+def test_what_minimax_keeps_in_float32_is_not_rounded_on_the_way() -> None:
+    half = Diffusers(Loading(CPU, torch.bfloat16, options=small_options("minimax-h3"))).net
+    whole = dict(small("minimax-h3").net.named_parameters())
+    kept = [key for key, parameter in half.named_parameters() if parameter.dtype == FP32]
+    assert all(torch.equal(half.get_parameter(key), whole[key]) for key in kept)
+    assert half.decoder.proj_out.weight.dtype == torch.bfloat16
 
 
 @torch.inference_mode()
@@ -436,7 +313,7 @@ def test_tiles_are_switched_on_or_said_to_be_missing(name: str) -> None:
         with pytest.raises(Unavailable, match="tiling=false"):
             Diffusers(loading)
     else:
-        assert Diffusers(loading).net.use_tiling
+        assert Diffusers(loading).tiling
 
 
 def test_tiny_autoencoders_of_sixteen_channels_have_no_tiles() -> None:
@@ -459,3 +336,89 @@ def test_tiles_change_large_pictures_and_keep_their_size(name: str, side: int) -
 def test_a_codec_s_bytes_are_no_latents() -> None:
     with pytest.raises(BadOutput, match="tensor"):
         small("taesd").decode([b"1"], 1)
+
+
+# ---- networks that exist
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.inference_mode()
+def test_a_network_that_exists_gives_what_the_entry_s_does(name: str) -> None:
+    built = small(name)
+    model = Diffusers.around(built.net)
+    assert is_known(built.net)
+    assert (model.traits, model.params, model.name) == (built.traits, built.params, built.name)
+    model.call = Call({**model.call.config, **small_options(name)}, "mode", 0)  # with the pipeline's own settings
+    pixels = clips(model, model.traits.frame_rule.fit(1))
+    latents = model.encode(pixels)
+    assert torch.equal(latents, built.encode(pixels))
+    assert torch.equal(model.decode(latents, pixels.shape[2]), built.decode(latents, pixels.shape[2]))
+
+
+class Mine(diffusers.AutoencoderKL):
+    pass
+
+
+@pytest.mark.parametrize("tiling", [False, True])
+@pytest.mark.parametrize("before", [False, True])
+def test_nothing_of_a_network_is_changed(tiling: bool, before: bool) -> None:
+    net = construct("AutoencoderKL", small_options("flux1"))
+    net.to(torch.float64).train()
+    net.use_tiling = before
+    state = {key: value.clone() for key, value in net.state_dict().items()}
+    model = Diffusers.around(net, tiling=tiling)
+    pixels = torch.rand(1, 3, 1, 48, 48, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    recon = model.decode(model.encode(pixels.float()), 1)
+    assert model.net is net
+    assert (net.training, net.use_tiling, net.dtype) == (True, before, torch.float64)
+    assert all(p.requires_grad for p in net.parameters())
+    assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
+    assert model.computes_in == "fp64"
+    assert recon.shape == pixels.shape
+
+
+@torch.inference_mode()
+def test_tiles_are_as_asked_for_whatever_the_network_is_set_to() -> None:
+    net = small("flux1").net
+    pixels = torch.rand(1, 3, 1, 48, 48, generator=torch.Generator().manual_seed(1))
+    whole, tiled = Diffusers.around(net), Diffusers.around(net, tiling=True)
+    expected = whole.encode(pixels)
+    net.enable_tiling()
+    assert torch.equal(whole.encode(pixels), expected)
+    net.disable_tiling()
+    assert not torch.equal(tiled.encode(pixels), expected)
+    with pytest.raises(Unavailable, match="tiling=false"):
+        Diffusers.around(small("svd").net, tiling=True)
+
+
+@torch.inference_mode()
+def test_a_subclass_is_what_it_derives_from() -> None:
+    torch.manual_seed(1)
+    net = Mine(**{k: v for k, v in small_options("vae-sd21").items() if k != "_class_name"}).eval()
+    model = Diffusers.around(net, posterior="sample", seed=3)
+    assert (model.name, model.call.posterior, model.call.seed) == ("AutoencoderKL", "sample", 3)
+    assert model.encode(torch.rand(1, 3, 1, 16, 16)).shape == (1, 4, 1, 2, 2)
+
+
+def test_a_compiled_network_is_the_network() -> None:
+    net = small("taesd").net
+    compiled = torch.compile(net)
+    assert is_known(compiled)
+    assert Diffusers.around(compiled).net is net
+
+
+def test_other_objects_are_not_known() -> None:
+    class AutoencoderKL(torch.nn.Module):
+        pass
+
+    others = (AutoencoderKL(), torch.nn.Identity(), object(), None, 5, diffusers.AutoencoderKL)
+    assert not any(map(is_known, others))
+    assert not is_known(diffusers.schedulers.DDPMScheduler())
+    with pytest.raises(Unavailable, match="a Identity is none of AsymmetricAutoencoderKL"):
+        Diffusers.around(torch.nn.Identity())
+
+
+def test_asking_imports_no_diffusers() -> None:
+    code = "import sys; from cvbench.models.diffusers import is_known; is_known(3); print('diffusers' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "False\n"

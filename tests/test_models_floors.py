@@ -6,7 +6,6 @@ from torch.nn import functional as F
 
 from cvbench.core.errors import BadOutput, UnsuitableInput
 from cvbench.models.floors import Identity, Pool4x8x8, Pool8x8
-from cvbench.nets.tensors import VideoVAE
 
 FLOORS = (Identity, Pool8x8, Pool4x8x8)
 Floor = type[Identity] | type[Pool8x8] | type[Pool4x8x8]
@@ -83,34 +82,6 @@ def test_pool_4x8x8_is_pool_8x8_on_an_image() -> None:
 def test_constants_come_back_exactly(floor: Floor, level: float) -> None:
     videos = torch.full((1, 3, 9, 24, 16), level)
     assert torch.equal(floor().decode(floor().encode(videos), 9), videos)
-
-
-@pytest.mark.parametrize("floor", FLOORS)
-@pytest.mark.parametrize("frames", range(1, 10))
-def test_shapes_follow_the_traits(floor: Floor, frames: int) -> None:
-    model, traits = floor(), floor.traits
-    frames = traits.frame_rule.fit(frames)
-    latents = model.encode(noise(frames))
-    assert isinstance(latents, torch.Tensor)
-    coded = 1 + (frames - 1) // traits.temporal
-    assert latents.shape == (2, 3, coded, 16 // traits.spatial, 24 // traits.spatial)
-    recon = model.decode(latents, frames)
-    assert recon.shape == (2, 3, frames, 16, 24)
-    assert recon.min() >= 0
-    assert recon.max() <= 1
-
-
-@pytest.mark.parametrize("floor", FLOORS)
-def test_a_batch_is_its_clips(floor: Floor) -> None:
-    model, videos = floor(), noise(5)
-    one_by_one = torch.cat([model.decode(model.encode(v), 5) for v in videos.split(1)])
-    assert torch.equal(model.decode(model.encode(videos), 5), one_by_one)
-
-
-@pytest.mark.parametrize("floor", FLOORS)
-def test_a_floor_is_a_model_without_parameters(floor: Floor) -> None:
-    assert isinstance(floor(), VideoVAE)
-    assert floor.params == (0, 0)
 
 
 def test_the_pools_compress_as_named() -> None:

@@ -225,14 +225,23 @@ def test_a_config_that_makes_no_network_is_refused(published: Path) -> None:
     (published / "someone/other").mkdir(parents=True)
     config = {"_class_name": "AutoencoderKL", **KL, "norm_num_groups": 3}
     (published / "someone/other/config.json").write_text(json.dumps(config))
-    with pytest.raises(BadWeights, match="makes no AutoencoderKL"):
+    with pytest.raises(BadWeights, match="hf:someone/other: its settings make no network"):
         hub_entry("hf:someone/other")
 
 
-@pytest.mark.parametrize("spec", ["hf:someone", "hf:", "someone/wan"])
-def test_another_form_of_name_is_refused(spec: str) -> None:
-    with pytest.raises(UsageError, match="hf:OWNER/REPO"):
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *("hf:someone", "hf:", "someone/wan", "hf:/wan", "hf:someone/", "hf:someone//vae", "hf:someone/wan/"),
+        *("hf:someone/wan/../..", "hf:../wan", "hf:someone/..", "hf:someone/wan/./vae", "hf:someone/wan//vae"),
+        *("hf:someone/wan/\x1b[2J", "hf:someone/wan\n", "hf:some\0one/wan", "hf:someone/\u202ewan", "hf:a/b\\..\\c"),
+        *("hf: someone/wan", "hf:someone/wan/ vae"),
+    ],
+)
+def test_another_form_of_name_is_refused_in_printable_signs(spec: str) -> None:
+    with pytest.raises(UsageError, match="hf:OWNER/REPO") as refused:
         hub_entry(spec)
+    assert str(refused.value).isprintable()
 
 
 def test_without_network_the_error_says_what_to_fetch() -> None:

@@ -29,7 +29,6 @@ from cvbench.engine.subject import Listed, Setting
 from cvbench.models.entry import Loading
 from cvbench.models.paper import PAPER
 from cvbench.nets import osp as osp_nets
-from cvbench.nets.tensors import VideoVAE
 
 GOLDEN = Path(__file__).parent / "golden"
 CPU = torch.device("cpu")
@@ -134,68 +133,13 @@ def test_latents_of_33_frames_of_256_have_the_published_shape(name: str, latents
         assert model.decode(coded, padded.shape[2]).shape == padded.shape
 
 
-@pytest.mark.parametrize("name", OWN)
-def test_traits_give_the_shape_of_the_latents(name: str) -> None:
-    model, traits = untrained(name), untrained(name).traits
-    frames = traits.frame_rule.fit(9)
-    held = (frames - traits.frame_rule.base) // traits.temporal + traits.frame_rule.base
-    coded = model.encode(torch.rand(2, 3, frames, 32, 48))
-    width = () if name in DISCRETE else (traits.channels,)
-    assert tuple(coded.shape) == (2, *width, held, 32 // traits.spatial, 48 // traits.spatial)
-    if name in DISCRETE:
-        assert coded.dtype == torch.int64
-        assert 0 <= coded.min() <= coded.max() < traits.codebook
-
-
 def test_bits_per_pixel_are_counted_by_hand() -> None:
     # 13 bits a token of 64 pixels; 14 bits a token of 4 x 8 x 8; 4 or 16 channels of 16 bits over 256 pixels
     found = {name: PAPER[name].traits.bits_per_pixel for name in ("vqgan", "tats", "cvvae", "cvvae-sd3")}
     assert found == {"vqgan": 13 / 64, "tats": 14 / 256, "cvvae": 0.25, "cvvae-sd3": 1.0}
 
 
-# ---- the contract with the harness
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_every_length_comes_back_whole(name: str) -> None:
-    model = untrained(name)
-    lengths = range(1, 41) if name.startswith("cvvae") else [*range(1, 10), 16, 17, 18, 33, 40]
-    for frames in lengths:
-        recon, bits = reconstruct(model, video("lengths", 1, 3, frames, 8, 8), PROTOCOL)
-        assert recon.shape == (1, 3, frames, 8, 8), f"{name} at {frames} frames"
-        assert bits == [None]
-
-
-@pytest.mark.parametrize("size", [(9, 17), (1, 1)], ids=str)
-@pytest.mark.parametrize("name", NETWORKS)
-def test_odd_sizes_come_back_whole(name: str, size: tuple[int, int]) -> None:
-    target = video("sizes", 1, 3, 2, *size)
-    assert reconstruct(untrained(name), target, PROTOCOL)[0].shape == target.shape
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_the_same_clip_gives_the_same_bits(name: str) -> None:
-    target = video("same", 1, 3, 6, 16, 24)
-    first, second = (reconstruct(untrained(name), target, PROTOCOL, seed)[0] for seed in (1, 2))
-    assert torch.equal(first, second)
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_clip_in_a_batch_is_a_clip_alone(name: str) -> None:
-    batch = video("batch", 3, 3, 6, 16, 24)
-    together = reconstruct(untrained(name), batch, PROTOCOL)[0]
-    alone = torch.cat([reconstruct(untrained(name), one[None], PROTOCOL)[0] for one in batch])
-    torch.testing.assert_close(together, alone, atol=ATOL, rtol=0)  # kernels differ with the batch in the last bits
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_an_untrained_network_comes_from_its_seed_alone(name: str) -> None:
-    state = torch.get_rng_state()
-    tiny = TINY.get(name, {})
-    first, again, other = (build(name, seed=seed, options=tiny).net.state_dict() for seed in (1, 1, 2))
-    assert torch.equal(torch.get_rng_state(), state)
-    assert all(torch.equal(first[key], again[key]) for key in first)
-    assert any(not torch.equal(first[key], other[key]) for key in first)
+# ---- shapes and half precision; all else that the harness relies on is in test_model_contract.py
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -207,14 +151,6 @@ def test_half_precision_stays_near_full_precision(name: str) -> None:
     assert {p.dtype for p in model.net.parameters()} == {torch.bfloat16}
     if name not in DISCRETE:  # a code that flips moves its pixels by any amount
         assert (half - full).square().mean().sqrt() < 0.03
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_built_model_is_a_frozen_one_in_evaluation_mode(name: str) -> None:
-    model = untrained(name)
-    assert isinstance(model, VideoVAE)
-    assert not model.net.training
-    assert not any(p.requires_grad for p in model.net.parameters())
 
 
 def test_tats_codes_an_image_as_four_equal_frames() -> None:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import pickle
+import re
 import urllib.request
 import zipfile
 from collections.abc import Callable
@@ -17,7 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cvbench import weights
-from cvbench.core.errors import BadWeights, MissingWeights
+from cvbench.core.errors import BadWeights, MissingWeights, UsageError
+from cvbench.models import MODELS
 from cvbench.weights import Source
 
 STATE = {"conv.weight": torch.arange(4096.0).reshape(64, 64), "conv.bias": torch.ones(64)}
@@ -263,6 +265,13 @@ def test_a_file_of_another_architecture_lists_what_differs() -> None:
     )
     with pytest.raises(BadWeights, match=message):
         weights.fit(found, wanted, "net.pt", drop=("loss.",))
+
+
+def test_whole_numbers_are_no_weights() -> None:
+    found = {"a.weight": torch.ones(2, dtype=torch.int8), "a.count": torch.ones(1, dtype=torch.int64)}
+    wanted = {"a.weight": torch.ones(2), "a.count": torch.ones(1, dtype=torch.int64)}
+    with pytest.raises(BadWeights, match=r"1 of another kind: a\.weight torch\.int8 instead of torch\.float32$"):
+        weights.fit(found, wanted, "net.pt")
 
 
 def test_long_lists_of_differences_are_cut() -> None:
@@ -662,11 +671,51 @@ def test_the_listing_says_what_is_where(collection: dict[str, Source], folder: P
 
 def test_verifying_reads_the_files(collection: dict[str, Source], folder: Path) -> None:
     found = {holding.name: holding for holding in weights.verify(collection)}
-    assert [name for name, holding in found.items() if holding.bad] == ["wrong", "short"]
+    assert [name for name, holding in found.items() if holding.bad] == ["wrong", "own", "short"]
+    assert found["own"].state.startswith("here, not the published file, SHA-256 ")
     assert "cut short" in found["short"].state
     plain = sha256((folder / "plain" / "net.ckpt").read_bytes())
     assert found["plain"].state == f"here, no hash published, SHA-256 {plain}"
     assert found["good"].state.startswith("verified, SHA-256 ")
+
+
+def test_every_shard_is_verified(folder: Path) -> None:
+    names = ("net-1.safetensors", "net-2.safetensors")
+    (folder / "mine").mkdir()
+    for name in names:
+        save_file(STATE, folder / "mine" / name)
+    (folder / "mine" / "net.json").write_text("{}")
+    source = Source((*names, "net.json"), repo="someone/net")
+    good = weights.verify({"mine": source})[0]
+    assert (good.bad, good.size) == (False, sum((folder / "mine" / name).stat().st_size for name in names))
+    (folder / "mine" / names[1]).write_bytes(b"short")
+    assert weights.verify({"mine": source})[0].bad
+
+
+def test_a_folder_of_weights_that_is_not_there_is_an_error_of_the_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CVBENCH_WEIGHTS", str(tmp_path / "nowhere"))
+    for find in (weights.locate, weights.fetch):
+        with pytest.raises(UsageError, match=r"CVBENCH_WEIGHTS is .*nowhere"):
+            find("mine", BY_HAND)
+    for listing in (weights.listing, weights.verify):
+        with pytest.raises(UsageError, match="CVBENCH_WEIGHTS"):
+            listing({"mine": BY_HAND})
+
+
+@pytest.mark.parametrize("name", [name for name, entry in MODELS.items() if entry.source])
+def test_what_is_missing_is_said_so_that_a_record_can_keep_it(name: str) -> None:
+    source = MODELS[name].source
+    assert source is not None
+    text = weights.missing_text(name, source, "offline")
+    assert name in text
+    assert not re.search(r"this machine|\bhere\b", text)
+
+
+def test_a_path_that_no_file_system_takes_does_not_exist() -> None:
+    with pytest.raises(MissingWeights, match="there is no such file"):
+        weights.locate("mine", BY_HAND, {"mine": Path("x" * 5000)})
 
 
 def test_a_missing_given_path_is_listed_as_unusable(tmp_path: Path) -> None:

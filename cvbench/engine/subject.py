@@ -110,15 +110,17 @@ class Listed(Subject):
         self.setting = setting
         self.random = setting.init == "random" and self.entry.source is not None
         self.path = None if self.random or not self.entry.source else self._fetch()
-        self.facts = facts_of(spec, self.entry, self._identity(), "random" if self.random else "weights")
+        self.held = weights.identity(self.path, self.entry.source) if self.path else None
+        facts = facts_of(spec, self.entry, self._identity(), "random" if self.random else "weights")
+        self.facts = replace(facts, revision=self.held.revision if self.held else "")
 
     def _fetch(self) -> Path:
         assert self.entry.source is not None  # noqa: S101 - for the type checker
         return weights.fetch(self.label, self.entry.source, self.setting.weights)
 
     def _identity(self) -> str:
-        held = weights.path_digest(self.path) if self.path else f"random:{self.setting.protocol.seed}"
-        made = [self.entry.build, self.entry.config, self.options, self.entry.version]
+        held = [self.held.sha256, self.held.revision] if self.held else [f"random:{self.setting.protocol.seed}"]
+        made = [self.entry.build, dict(self.entry.config), self.options, self.entry.version]
         return digest([self.label, made, held if self.entry.source else _codec_version(self.entry)])
 
     def key(self, shape: Shape) -> str | None:
@@ -134,20 +136,17 @@ class Listed(Subject):
     @cached_property
     def model(self) -> Any:
         """Build the network and load its weights."""
-        build, protocol = models.resolve(self.entry.build), self.setting.protocol
-        if self.entry.source is None:
-            return build(**self.options)
-        return build(
-            Loading(
-                device=self.setting.device,
-                dtype=DTYPES[protocol.dtype],
-                posterior=protocol.posterior,
-                tiling=protocol.tiling,
-                seed=protocol.seed,
-                path=self.path,
-                options={**self.entry.config, **self.options},
-            )
+        protocol = self.setting.protocol
+        loading = Loading(
+            device=self.setting.device,
+            dtype=DTYPES[protocol.dtype],
+            posterior=protocol.posterior,
+            tiling=protocol.tiling,
+            seed=protocol.seed,
+            path=self.path,
+            options=self.options,
         )
+        return models.build(self.entry, loading)
 
 
 class Own(Subject):
@@ -399,8 +398,6 @@ def _adapted(model: Any, protocol: EvalProtocol) -> Any:
     """Return a model of diffusers with its adapter around it, any other as it is."""
     from cvbench.models import diffusers
 
-    if not hasattr(diffusers, "is_known"):
-        return model
     bare = getattr(model, "_orig_mod", model)
     if not diffusers.is_known(bare):
         return model

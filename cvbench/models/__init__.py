@@ -1,20 +1,28 @@
-"""The models by name, and how a name becomes a model."""
+"""The models by name, and how a name becomes a model.
+
+Entries stand in files without torch, their adapters in others: lists, tables and `--help` read all entries.
+"""
 
 import importlib
+import math
 import re
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from cvbench.core.errors import UnknownName, UsageError
 from cvbench.models.beyond_entries import BEYOND
 from cvbench.models.builtin import BUILTIN
-from cvbench.models.entry import ModelEntry, Option
+from cvbench.models.entry import Loading, ModelEntry, Option
 from cvbench.models.interp_entries import INTERPOLATION, at_factor
 from cvbench.models.own import is_own
 from cvbench.models.paper import PAPER
 from cvbench.models.tiny_entries import TINY
 from cvbench.models.zoo import ZOO
 
-__all__ = ["MODELS", "find", "is_own", "parse", "resolve"]
+if TYPE_CHECKING:
+    from cvbench.nets.tensors import VideoVAE
+
+__all__ = ["MODELS", "build", "find", "is_own", "parse", "resolve"]
 
 MODELS: dict[str, ModelEntry] = {**BUILTIN, **TINY, **PAPER, **ZOO, **BEYOND, **INTERPOLATION}
 TIMES = re.compile(r"\d+x")
@@ -25,16 +33,19 @@ def parse(spec: str) -> tuple[str, ModelEntry, dict[str, Option]]:
 
     Raises UnknownName for an unknown model or option, UsageError for a value of the wrong kind.
     """
-    name, _, tail = spec.partition("@")
+    name, at, tail = spec.partition("@")
     entry = find(name)
-    options = dict(entry.options)
-    for pair in filter(None, tail.split(",")):
+    given: dict[str, Option] = {}
+    for pair in tail.split(",") if at else ():
         key, _, text = pair.partition("=")
-        if "factor" in options and TIMES.fullmatch(pair):
+        if "factor" in entry.options and TIMES.fullmatch(pair):
             key, text = "factor", pair[:-1]
-        if key not in options:
-            raise UnknownName(f"option of {name}", key, options or {"(it has none)": 0})
-        options[key] = _option(name, key, text, type(options[key]))
+        if key not in entry.options:
+            raise UnknownName(f"option of {name}", key, entry.options or {"(it has none)": 0})
+        if key in given:
+            raise UsageError(f"{name}@{tail!r}: {key} is said twice")
+        given[key] = _option(name, key, text, type(entry.options[key]))
+    options = {**entry.options, **given}
     if name in INTERPOLATION:
         return name, at_factor(name, int(options["factor"])), options
     return name, entry, options
@@ -54,8 +65,10 @@ def find(name: str) -> ModelEntry:
 def _option(name: str, key: str, text: str, kind: type) -> Option:
     try:
         value: Option = kind(text)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(text)
     except ValueError as error:
-        raise UsageError(f"{name}@{key}={text}: {key} takes {kind.__name__}, for example {name}@{key}=1") from error
+        raise UsageError(f"{name}@{key}={text!r}: {key} takes {kind.__name__}, for example {name}@{key}=1") from error
     return value
 
 
@@ -63,3 +76,15 @@ def resolve(target: str) -> Any:
     """Import `module:attribute`."""
     module, _, attribute = target.partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def build(entry: ModelEntry, loading: Loading) -> "VideoVAE":
+    """Build the model of an entry, whatever its kind.
+
+    The loading's options go over the entry's config and default options. Raises what the adapter raises: BadWeights,
+    Unavailable, UsageError for an option out of range.
+    """
+    adapter = resolve(entry.build)
+    options = {**entry.config, **entry.options, **loading.options}
+    model: VideoVAE = getattr(adapter, "build", adapter)(replace(loading, options=options))
+    return model

@@ -1,6 +1,5 @@
 """Autoencoders that people use and diffusers does not carry: TAEHV, WF-VAE, LeanVAE."""
 
-import json
 from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -15,6 +14,7 @@ from cvbench import weights
 from cvbench.core.errors import BadWeights
 from cvbench.core.types import FrameRule, Traits
 from cvbench.models.entry import Loading
+from cvbench.models.precision import computes_in
 from cvbench.nets import leanvae, taehv, wfvae
 from cvbench.nets.tensors import Videos
 
@@ -46,6 +46,7 @@ class TAEHV:
         step = loading.options.get("step", layout.temporal)
         self.traits = Traits(layout.temporal, layout.spatial, layout.channels, FrameRule(1, step))
         self.params = weights.count(self.net.encoder), weights.count(self.net.decoder)
+        self.computes_in = computes_in(self.net, self.dtype)
 
     def encode(self, videos: Videos) -> Coded:
         """Code clips: (b, 3, 1 + 4k, h, w) in [0, 1] to (b, z, 1 + k, h/f, w/f), f the spatial compression."""
@@ -72,13 +73,14 @@ class WFVAE:
             partial(wfvae.WFVAE, layout), state, str(file), wfvae.KEEP,
             seed=loading.seed, device=loading.device, dtype=loading.dtype,
         )  # fmt: skip
-        self.loading = loading
+        self.loading, self.dtype = loading, loading.dtype
         self.traits = Traits(wfvae.TEMPORAL, wfvae.SPATIAL, layout.latent_dim, FrameRule(1, wfvae.TEMPORAL))
         self.params = weights.count(self.net.encoder), weights.count(self.net.decoder)
+        self.computes_in = computes_in(self.net, self.dtype)
 
     def encode(self, videos: Videos) -> Coded:
         """Code clips: (b, 3, 1 + 4k, h, w) in [0, 1] to (b, z, 1 + k, h/8, w/8)."""
-        mean, logvar = self.net.encode((2 * videos - 1).to(self.loading.dtype))
+        mean, logvar = self.net.encode((2 * videos - 1).to(self.dtype))
         return sampled(mean, logvar, self.loading)
 
     def decode(self, latents: Coded, frames: int) -> Videos:
@@ -88,16 +90,8 @@ class WFVAE:
 
 def _wfvae_layout(loading: Loading) -> wfvae.Layout:
     """Return what a config.json with the weights says, else the options over the published layout."""
-    file = loading.path / "config.json" if loading.path and loading.path.is_dir() else None
-    if not file or not file.is_file():
-        return replace(wfvae.Layout(), **loading.options)
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadWeights(f"{file} is no JSON ({error}); fetch it again") from error
-    if not isinstance(config, dict):
-        raise BadWeights(f"{file} holds a {type(config).__name__}, not the network's settings")
-    return wfvae.layout_of(config)
+    config = weights.config_beside(loading.path) if loading.path and loading.path.is_dir() else None
+    return replace(wfvae.Layout(), **loading.options) if config is None else wfvae.layout_of(config)
 
 
 class LeanVAE:
@@ -117,14 +111,15 @@ class LeanVAE:
             partial(leanvae.LeanVAE, layout), state, str(file), leanvae.KEEP,
             seed=loading.seed, device=loading.device, dtype=loading.dtype,
         )  # fmt: skip
-        self.loading = loading
+        self.loading, self.dtype = loading, loading.dtype
         self.traits = Traits(leanvae.TEMPORAL, leanvae.SPATIAL, layout.latent_dim, FrameRule(1, leanvae.TEMPORAL))
         parts = weights.count(self.net.decoder), weights.count(self.net.latent_bottleneck)
         self.params = weights.count(self.net.encoder), sum(parts)
+        self.computes_in = computes_in(self.net, self.dtype)
 
     def encode(self, videos: Videos) -> Coded:
         """Code clips: (b, 3, 1 + 4k, h, w) in [0, 1] to (b, z, 1 + k, h/8, w/8)."""
-        mean, logvar = self.net.encode((videos - 0.5).to(self.loading.dtype))
+        mean, logvar = self.net.encode((videos - 0.5).to(self.dtype))
         return sampled(mean, logvar, self.loading)
 
     def decode(self, latents: Coded, frames: int) -> Videos:

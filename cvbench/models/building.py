@@ -1,7 +1,6 @@
 """Building a network of diffusers: from its config, and with its weights."""
 
 import inspect
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,9 @@ from torch.overrides import TorchFunctionMode
 
 from cvbench import weights
 from cvbench.core.errors import BadWeights
-from cvbench.models.autoencoders import Config, Network
+from cvbench.models.autoencoders import AUTOENCODERS, Config, Network
 from cvbench.models.entry import Loading
+from cvbench.weights.checkpoints import shown
 
 DROP = ("loss.", "model_ema.")
 FIRST_STAGE = "first_stage_model."
@@ -54,10 +54,20 @@ def build(name: str, config: Config, loading: Loading) -> Network:
             torch.default_generator.manual_seed(loading.seed)
             net = construct(name, config)
     else:
+        net = loaded(name, config, loading.path)
+    return net.eval().requires_grad_(False)
+
+
+def loaded(name: str, config: Config, path: Path) -> Network:
+    """Build a network with the weights of a file or folder. Raises BadWeights."""
+    state = read(path)
+    with weights.sound_settings(str(path)):
+        if not AUTOENCODERS[name].probed_as(config):  # settings of any size cost nothing there
+            fitted(state, on_meta(name, config), path)
         with Uninitialised():
             net = construct(name, config)
-        load(net, loading.path)
-    return net.eval().requires_grad_(False)
+    net.load_state_dict(fitted(state, net, path), assign=True)
+    return net
 
 
 class Uninitialised(TorchFunctionMode):
@@ -71,53 +81,39 @@ class Uninitialised(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def load(net: Network, path: Path) -> None:
-    """Put the weights of a file or folder into a network. Raises BadWeights."""
-    state, wanted = diffusers_layout(read(path), net), net.state_dict()
-    state |= {k: v for k, v in wanted.items() if k.endswith("num_batches_tracked") and k not in state}  # unused
+def fitted(state: dict[str, Tensor], net: Network, path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file or folder that a network wants, by its names. Raises BadWeights."""
+    state, wanted = diffusers_layout(state, net), net.state_dict()
+    unused = {k: v for k, v in wanted.items() if k.endswith("num_batches_tracked")}
     ignored = net._keys_to_ignore_on_load_unexpected or ()
-    net.load_state_dict(weights.fit(state, wanted, str(path), (*DROP, *ignored)), assign=True)
+    return weights.fit({**unused, **state}, wanted, str(path), (*DROP, *ignored))
 
 
 def cast(net: Network, device: torch.device, dtype: torch.dtype) -> Network:
-    """Move a network, and change its dtype but for the modules that its class keeps in float32."""
-    torch.nn.Module.to(net, device, dtype)  # diffusers' own warns of what the next lines take care of
+    """Move a network, and change its dtype but for the modules that its class keeps in float32, which stay exact."""
+    torch.nn.Module.to(net, device)  # diffusers' own warns of what the next lines take care of
     kept = set(net._keep_in_fp32_modules or ())
-    for key, tensor in net.named_parameters():
-        if kept & set(key.split(".")):
-            tensor.data = tensor.data.float()
+    for key, tensor in [*net.named_parameters(), *net.named_buffers()]:
+        if tensor.is_floating_point():
+            tensor.data = tensor.data.to(torch.float32 if kept & set(key.split(".")) else dtype)
     return net
 
 
 def settings_of(loading: Loading) -> tuple[str, dict[str, Any]]:
     """Return the class and its full config: the loading's, over which goes a config.json next to the weights.
 
-    Raises BadWeights when a folder's config.json cannot be read or is of another class.
+    `force_upcast` is true only where one of them says so and neither the contrary: the default of a class says
+    nothing of a network. Raises BadWeights when a folder's config.json cannot be read or is of another class.
     """
     config = dict(loading.options)
     name = str(config.pop("_class_name"))
-    found = config_beside(loading.path) if loading.path else {}
+    found = (weights.config_beside(loading.path) if loading.path else None) or {}
     said = found.get("_class_name", name)
     if said != name and loading.path and loading.path.is_dir():
-        raise BadWeights(f"{loading.path}/config.json is of a {said}, not of a {name}")
-    return name, full_config(name, {**config, **(found if said == name else {})})
-
-
-def config_beside(path: Path) -> dict[str, Any]:
-    """Return what the config.json of a folder, or next to a file, holds; nothing where there is none."""
-    file = (path if path.is_dir() else path.parent) / "config.json"
-    return config_in(file) if file.is_file() else {}
-
-
-def config_in(file: Path) -> dict[str, Any]:
-    """Return what a config.json holds. Raises BadWeights."""
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadWeights(f"{file} is no JSON ({error}); fetch it again") from error
-    if not isinstance(config, dict):
-        raise BadWeights(f"{file} holds a {type(config).__name__}, not the network's settings")
-    return config
+        raise BadWeights(f"{loading.path}/config.json is of a {shown(str(said))}, not of a {name}")
+    beside = found if said == name else {}
+    words = [settings["force_upcast"] for settings in (config, beside) if "force_upcast" in settings]
+    return name, {**full_config(name, {**config, **beside}), "force_upcast": bool(words) and all(words)}
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -125,19 +121,13 @@ def read(path: Path) -> dict[str, Tensor]:
     index = path / INDEX
     if not index.is_file():
         return weights.read_tensors(weights.weights_file(path))
-    shards = shards_of(index)
+    shard_of = weights.shards_in(index)
+    shards = sorted(set(shard_of.values()))
     absent = [shard for shard in shards if not (path / shard).is_file()]
     if absent:
         raise BadWeights(f"{path} lacks {', '.join(absent)}, which {INDEX} names; fetch them again")
-    return {key: tensor for shard in shards for key, tensor in weights.read_tensors(path / shard).items()}
-
-
-def shards_of(index: Path) -> list[str]:
-    """Return the names of the files that hold a network's weights together. Raises BadWeights."""
-    try:
-        return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadWeights(f"{index} is no index of shards ({type(error).__name__}: {error}); fetch it again") from error
+    tensors = ((shard, key, tensor) for shard in shards for key, tensor in weights.read_tensors(path / shard).items())
+    return {key: tensor for shard, key, tensor in tensors if shard_of.get(key, shard) == shard}
 
 
 def diffusers_layout(state: dict[str, Tensor], net: Network) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from cvbench.core.errors import BadOutput, Unavailable, UnsuitableInput, UsageError
 from cvbench.core.types import Traits
+from cvbench.models.entry import Loading
 from cvbench.models.floors import check_size
 from cvbench.nets.tensors import Latents, Videos
 
@@ -44,9 +45,15 @@ class Codec(ABC):
     name: ClassVar[str]
     traits: ClassVar[Traits] = Traits()
     params = (0, 0)
+    computes_in = "8 bits"
 
     def __init__(self) -> None:
         self.version = self.codec_version()
+
+    @classmethod
+    def build(cls, loading: Loading) -> "Codec":
+        """Build it as `models.build` does; options: its quality or crf."""
+        return cls(**loading.options)
 
     @classmethod
     @abstractmethod

@@ -10,6 +10,7 @@ import torch
 from cvbench import weights
 from cvbench.core.types import FrameRule, Traits
 from cvbench.models.entry import Loading
+from cvbench.models.precision import computes_in
 from cvbench.nets import cvvae as nets
 from cvbench.nets.tensors import Videos
 
@@ -48,6 +49,7 @@ class CVVAE:
         rule = FrameRule(1, form.temporal)
         self.traits = Traits(form.temporal, form.spatial, form.latent_channels, rule, window=form.window)
         self.params = weights.count(self.net.encoder), weights.count(self.net.decoder)
+        self.computes_in = computes_in(self.net, self.dtype)
 
     def encode(self, videos: Videos) -> nets.Latent:
         """Code clips: (b, 3, 1 + 4k, h, w) in [0, 1] to (b, channels, 1 + k, h/8, w/8)."""

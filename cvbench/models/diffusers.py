@@ -1,6 +1,8 @@
 """Every image and video autoencoder of diffusers through one adapter."""
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from cvbench.models.autoencoders import AUTOENCODERS, Call, Config, Network
 from cvbench.models.building import build, cast, on_meta, settings_of
 from cvbench.models.entry import Loading
 from cvbench.models.floors import check_size
+from cvbench.models.precision import computes_in
 from cvbench.nets.tensors import Latents, Videos
 
 AT_ONCE = 8
@@ -28,23 +31,52 @@ class Diffusers:
     The loading's options are the class (`_class_name`) and its arguments where they differ from its defaults; over
     them goes a config.json next to the weights. Weights: a diffusers folder, sharded or not, or a single file in its
     layout; AutoencoderKL also in the original one. In fp16 a network whose config says `force_upcast` runs in fp32,
-    as in diffusers' pipelines: `dtype` is what it runs in. Latents are not scaled for diffusion, as that cancels out.
-    Raises BadWeights, or Unavailable for tiles that a class does not have. Reference: diffusers 0.42.
+    as in diffusers' pipelines: `dtype` and `computes_in` tell. Latents are not scaled for diffusion, as that cancels
+    out. Raises BadWeights, or Unavailable for tiles that a class does not have. Reference: diffusers 0.42.
     """
 
     def __init__(self, loading: Loading) -> None:
-        self.name, config = settings_of(loading)
-        self.kind = AUTOENCODERS[self.name]
-        self.call = Call(config, loading.posterior, loading.seed)
-        upcast = loading.dtype == torch.float16 and config.get("force_upcast", False)
-        self.dtype = torch.float32 if upcast else loading.dtype
-        self.net = cast(build(self.name, config, loading), loading.device, self.dtype)
-        if loading.tiling and not self.kind.tiles(config):
-            raise Unavailable(f"{self.name} cannot cut pictures into tiles in diffusers; set tiling=false")
-        if loading.tiling or self.kind.tiled:
-            self.net.enable_tiling()
-        self.traits = measure(self.name, config)
-        self.params = halves(self.net)
+        name, config = settings_of(loading)
+        dtype = torch.float32 if loading.dtype == torch.float16 and config["force_upcast"] else loading.dtype
+        net = cast(build(name, config, loading), loading.device, dtype)
+        self._adopt(net, name, Call(config, loading.posterior, loading.seed), tiling=loading.tiling)
+
+    @classmethod
+    def around(
+        cls, net: Network, posterior: Literal["mode", "sample"] = "mode", seed: int = 0, tiling: bool = False
+    ) -> "Diffusers":
+        """Adapt a network that exists, of one of AUTOENCODERS or a subclass; nothing of it is changed.
+
+        Device, dtype and evaluation mode are the caller's. Raises Unavailable for another class, and for tiles that it
+        does not have.
+        """
+        net = _uncompiled(net)
+        name = known_class(net)
+        if not name:
+            raise Unavailable(f"a {type(net).__name__} is none of {', '.join(AUTOENCODERS)}")
+        adapter = cls.__new__(cls)
+        adapter._adopt(net, name, Call(dict(net.config), posterior, seed), tiling=tiling)
+        return adapter
+
+    def _adopt(self, net: Network, name: str, call: Call, *, tiling: bool) -> None:
+        self.net, self.name, self.call, self.kind = net, name, call, AUTOENCODERS[name]
+        if tiling and not self.kind.tiles(call.config):
+            raise Unavailable(f"{name} cannot cut pictures into tiles in diffusers; set tiling=false")
+        self.tiling = tiling or self.kind.tiled
+        with weights.sound_settings(f"a {name}"):
+            self.traits = measure(name, call.config)
+        self.params = halves(net)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network's input comes in: of the parameters, but for those that its class keeps in float32."""
+        dtype: torch.dtype = self.net.dtype
+        return dtype
+
+    @property
+    def computes_in(self) -> str:
+        """The name of that dtype, and in which modules it is another."""
+        return computes_in(self.net, self.dtype)
 
     def encode(self, videos: Videos) -> Latents:
         """Code clips: (b, 3, t, h, w) in [0, 1] to (b, c, t', h', w'), or indices (b, t', h', w').
@@ -75,7 +107,8 @@ class Diffusers:
 
     def _run(self, step: Callable[[Tensor], Tensor], parts: Iterable[Tensor]) -> Tensor:
         try:
-            return torch.cat([step(part) for part in parts])
+            with tiles(self.net, self.tiling):
+                return torch.cat([step(part) for part in parts])
         except BaseException:
             for method in FORGET:  # or the next clip would begin with the end of this one
                 getattr(self.net, method, lambda: None)()
@@ -94,6 +127,36 @@ class Diffusers:
                 f"{self.name}: frames are {height}×{width}; heights can be {some(heights)}, "
                 f"widths {some(widths)}: {self.kind.refusal}"
             )
+
+
+def known_class(net: object) -> str:
+    """Return the name of AUTOENCODERS that an object is an instance of, its own or of a base; empty for others."""
+    bases = (base for base in type(net).__mro__ if base.__module__.startswith("diffusers."))
+    return next((base.__name__ for base in bases if base.__name__ in AUTOENCODERS), "")
+
+
+def is_known(net: object) -> bool:
+    """Tell whether `Diffusers.around` takes an object; imports nothing."""
+    return bool(known_class(_uncompiled(net)))
+
+
+def _uncompiled(net: object) -> Network:
+    """Return what `torch.compile` wraps: it compiles `forward`, which is neither encoding nor decoding."""
+    return getattr(net, "_orig_mod", net)
+
+
+@contextlib.contextmanager
+def tiles(net: Network, wanted: bool) -> Iterator[None]:
+    """Cut pictures into tiles, or not, and leave the network as it was."""
+    before = getattr(net, "use_tiling", None)
+    if before is None:
+        yield
+        return
+    try:
+        net.use_tiling = wanted
+        yield
+    finally:
+        net.use_tiling = before
 
 
 def some(sides: range) -> str:
@@ -132,14 +195,13 @@ def measure(name: str, config: Config) -> Traits:
     """
     kind = AUTOENCODERS[name]
     net, rule, codes = on_meta(name, {**config, **kind.probed_as(config)}), kind.rule(config), kind.codes(config)
-    if kind.tiled:
-        net.enable_tiling()
     heights, widths = kind.sides(net) if kind.sides else (range(PROBE, PROBE + 2),) * 2
     lengths = (rule.fit(1), rule.fit(rule.fit(1) + 1)) if kind.layout == "clips" else (1, 2)
     shapes = []
     for frames in lengths:
         x = fold(torch.zeros(1, 3, frames, heights[0], widths[0], device="meta"), kind.layout)
-        shapes.append(unfold(kind.encode(net, x, Call(config, "mode", 0)), kind.layout, 1).shape)
+        with tiles(net, kind.tiled):
+            shapes.append(unfold(kind.encode(net, x, Call(config, "mode", 0)), kind.layout, 1).shape)
     temporal = -(-(lengths[1] - lengths[0]) // (shapes[1][-3] - shapes[0][-3]))
     channels = 0 if codes else shapes[0][1]
     multiple = heights[0] if len(heights) == 1 else 0  # so that smaller frames are padded to the one size there is

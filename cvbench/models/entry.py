@@ -16,7 +16,7 @@ Option = int | float | str
 
 @dataclass(frozen=True)
 class Loading:
-    """All an adapter needs to build its network. `path` is None when `init` is random."""
+    """All an adapter needs to build its model. `path` is None when `init` is random, and for what has no weights."""
 
     device: "torch.device"
     dtype: "torch.dtype"
@@ -31,9 +31,10 @@ class Loading:
 class ModelEntry:
     """What is known of a model without loading it.
 
-    `build` names "module:callable". A model with a `source` is built by callable(Loading); one without by
-    callable(**options). `options` are what a user may set (`h264@crf=28`) with their defaults, `config` is
-    handed to the adapter. `version` enters the cache key: raise it when the adapter's numbers may change.
+    `build` names "module:class"; the class takes a Loading or, where its constructor is for people, has a class
+    method `build` that does (see `models.build`). `options` are what a user may set (`h264@crf=28`) with their
+    defaults, `config` is handed to the adapter. `version` enters the cache key: raise it when the adapter's numbers
+    may change.
     """
 
     about: str

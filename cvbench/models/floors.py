@@ -6,14 +6,26 @@ from torch import Tensor
 
 from cvbench.core.errors import BadOutput, UnsuitableInput
 from cvbench.core.types import FrameRule, Traits
+from cvbench.models.entry import Loading
 from cvbench.nets.tensors import Latents, Videos
 
 
-class Identity:
+class Floor:
+    """What has no weights and no options: it computes in the dtype of the pixels it is given, which is float32."""
+
+    params = (0, 0)
+    computes_in = "fp32"
+
+    @classmethod
+    def build(cls, loading: Loading) -> "Floor":
+        """Build it as `models.build` does; nothing of the loading changes it."""
+        return cls()
+
+
+class Identity(Floor):
     """Returns its input, bit for bit: the ceiling of every metric."""
 
     traits = Traits()
-    params = (0, 0)
 
     def encode(self, videos: Videos) -> Latents:
         """Return the pixels themselves, (b, 3, t, h, w)."""
@@ -24,7 +36,7 @@ class Identity:
         return _latents_of(latents, frames, self.traits)
 
 
-class Pool8x8:
+class Pool8x8(Floor):
     """Area average over 8×8 pixels and bilinear interpolation back, frame by frame: the floor of an f8 image model.
 
     Bilinear (half-pixel centres, as `align_corners=False`) and not nearest: it is the better reconstruction
@@ -32,7 +44,6 @@ class Pool8x8:
     """
 
     traits = Traits(temporal=1, spatial=8, channels=3)
-    params = (0, 0)
 
     def encode(self, videos: Videos) -> Latents:
         """Average: (b, 3, t, h, w) to (b, 3, t, h/8, w/8), in [0, 1]. Raises UnsuitableInput for other sizes."""
@@ -45,7 +56,7 @@ class Pool8x8:
         return _enlarge(_enlarge(z, 3), 4)
 
 
-class Pool4x8x8:
+class Pool4x8x8(Floor):
     """Average over 4 frames and 8×8 pixels, linear interpolation back: the floor of a 4×8×8 video model.
 
     Takes 1 + 4k frames, as causal video VAEs do: the first latent frame is the mean of the first frame alone,
@@ -54,7 +65,6 @@ class Pool4x8x8:
     """
 
     traits = Traits(temporal=4, spatial=8, channels=3, frame_rule=FrameRule(base=1, step=4))
-    params = (0, 0)
 
     def encode(self, videos: Videos) -> Latents:
         """Average: (b, 3, 1 + 4k, h, w) to (b, 3, 1 + k, h/8, w/8). Raises UnsuitableInput for other shapes."""

@@ -3,15 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-from cvbench.core.errors import BadWeights, MissingWeights, UsageError
+from cvbench.core.config import place_on_hub
+from cvbench.core.errors import MissingWeights, UsageError
 from cvbench.models.autoencoders import AUTOENCODERS
-from cvbench.models.building import INDEX, config_in, full_config, on_meta, shards_of
+from cvbench.models.building import INDEX, full_config, on_meta
 from cvbench.models.diffusers import halves, measure
 from cvbench.models.entry import ModelEntry
-from cvbench.weights import Source
+from cvbench.weights import Source, config_in, shards_in, sound_settings
+from cvbench.weights.checkpoints import shown
 from cvbench.weights.sources import require_reachable
 
-PREFIX = "hf:"
 FILES = ("diffusion_pytorch_model.safetensors", INDEX, "diffusion_pytorch_model.bin")
 """What folders of weights hold, one or another."""
 
@@ -27,13 +28,11 @@ def hub_entry(spec: str) -> ModelEntry:
     config = _config(spec, repo, folder)
     name = str(config.pop("_class_name", "without _class_name"))
     if name not in AUTOENCODERS:
-        raise UsageError(f"{spec}: its config.json is of a {name}; supported are {', '.join(AUTOENCODERS)}")
+        raise UsageError(f"{spec}: its config.json is of a {shown(name)}; supported are {', '.join(AUTOENCODERS)}")
     full = full_config(name, config)
-    try:
+    with sound_settings(spec):
         traits = measure(name, full)
         params = halves(on_meta(name, {**full, "regularizer": "kl"}))  # FSQ has none, and none of its own parameters
-    except (ValueError, TypeError, KeyError, RuntimeError, AssertionError) as error:
-        raise BadWeights(f"{spec}: its config.json makes no {name} ({type(error).__name__}: {error})") from error
     return ModelEntry(
         f"{name} of {repo}",
         "cvbench.models.diffusers:Diffusers",
@@ -46,11 +45,12 @@ def hub_entry(spec: str) -> ModelEntry:
 
 def _split(spec: str) -> tuple[str, str]:
     """Return repository and folder, this with a slash at its end or empty."""
-    owner, _, rest = spec.removeprefix(PREFIX).partition("/")
-    repo, _, folder = rest.strip("/").partition("/")
-    if not (spec.startswith(PREFIX) and owner and repo):
-        raise UsageError(f"{spec}: name a repository of the hub as {PREFIX}OWNER/REPO or {PREFIX}OWNER/REPO/FOLDER")
-    return f"{owner}/{repo}", f"{folder}/" if folder else ""
+    parts = place_on_hub(spec)
+    if not parts:
+        form = "hf:OWNER/REPO or hf:OWNER/REPO/FOLDER"
+        raise UsageError(f"{spec!r}: name a repository of the hub as {form}, without empty parts, . and ..")
+    owner, repo, *folder = parts
+    return f"{owner}/{repo}", "".join(f"{part}/" for part in folder)
 
 
 def _config(spec: str, repo: str, folder: str) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def _files(spec: str, repo: str, folder: str) -> tuple[str, ...]:
     """Return the files of weights that the repository has, and the config.json beside them."""
     name = next((name for name in FILES if _has(repo, f"{folder}{name}")), FILES[0])
     index = _file(spec, repo, f"{folder}{name}") if name == INDEX else None
-    shards = shards_of(index) if index else []
+    shards = sorted(set(shards_in(index).values())) if index else []
     return tuple(f"{folder}{file}" for file in (*shards, name, "config.json"))
 
 
@@ -114,5 +114,5 @@ def _reach() -> None:
 def _elsewhere(repo: str, path: str) -> str:
     return (
         f"{path} is not in the hub's cache and cannot be fetched; on a machine with network run "
-        f"`hf download {repo} {path}`, and copy its cache (HF_HOME) here"
+        f"`hf download {repo} {path}`, and copy what it adds to the hub's cache (HF_HOME)"
     )

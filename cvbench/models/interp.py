@@ -13,6 +13,7 @@ from cvbench.core.errors import BadOutput
 from cvbench.models.entry import Loading
 from cvbench.models.floors import check_size
 from cvbench.models.interp_entries import FACTOR, traits_at
+from cvbench.models.precision import computes_in
 from cvbench.nets import rife
 from cvbench.nets.tensors import Latents, Videos
 
@@ -28,6 +29,7 @@ class Interpolator(ABC):
 
     name: str
     params: tuple[int, int] = (0, 0)
+    computes_in = "fp32"
 
     def __init__(self, factor: int = FACTOR) -> None:
         self.factor = factor
@@ -57,7 +59,16 @@ class Interpolator(ABC):
         return torch.cat([*parts, latents[:, :, -1:]], 2)
 
 
-class Repeat(Interpolator):
+class Floor(Interpolator):
+    """An interpolator without weights."""
+
+    @classmethod
+    def build(cls, loading: Loading) -> "Floor":
+        """Build it as `models.build` does; options: `factor`."""
+        return cls(**loading.options)
+
+
+class Repeat(Floor):
     """Shows each kept frame until the next one: what a player does at the lower frame rate."""
 
     name = "interp-repeat"
@@ -67,7 +78,7 @@ class Repeat(Interpolator):
         return first[:, :, None].expand(-1, -1, self.factor - 1, -1, -1)
 
 
-class Linear(Interpolator):
+class Linear(Floor):
     """Fades from each kept frame to the next; equal pixels stay exactly as they are."""
 
     name = "interp-linear"
@@ -100,6 +111,7 @@ class Rife(Interpolator):
             rife.load(self.net, weights.read_tensors(file), str(file))
         self.dtype = loading.dtype
         self.params = (0, weights.count(self.net))
+        self.computes_in = computes_in(self.net, self.dtype)
 
     def between(self, first: Frames, last: Frames) -> Between:
         """Interpolate one pair."""

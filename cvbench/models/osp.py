@@ -1,6 +1,5 @@
 """The causal video VAEs of Open-Sora-Plan, releases 1.0, 1.1 and 1.2."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -12,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from cvbench import weights
-from cvbench.core.errors import BadWeights
 from cvbench.core.types import FrameRule, Traits
 from cvbench.models.entry import Loading
+from cvbench.models.precision import computes_in
 from cvbench.nets import osp as nets
 from cvbench.nets.tensors import Videos
 
@@ -34,17 +33,11 @@ def _layout(options: Mapping[str, Any], path: Path | None) -> nets.Layout:
 
     Time pooling has no tensors, so a file of release 1.0 alone does not say where it stands.
     """
-    file = path / "config.json" if path and path.is_dir() else None
-    if not file or not file.is_file():
-        fields = {name: value for name, value in options.items() if name != "release"}
-        return replace(nets.LAYOUTS[options["release"]], **fields)
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise BadWeights(f"{file} is no JSON ({error}); fetch it again") from error
-    if not isinstance(config, dict):
-        raise BadWeights(f"{file} holds a {type(config).__name__}, not the network's settings")
-    return nets.layout_of(config)
+    config = weights.config_beside(path) if path and path.is_dir() else None
+    if config is not None:
+        return nets.layout_of(config)
+    fields = {name: value for name, value in options.items() if name != "release"}
+    return replace(nets.LAYOUTS[options["release"]], **fields)
 
 
 class OpenSoraPlan:
@@ -67,6 +60,7 @@ class OpenSoraPlan:
         self.tiling = TILING[loading.options["release"]] if loading.tiling else None
         self.traits = Traits(nets.TEMPORAL, nets.SPATIAL, layout.embed_dim, FrameRule(1, nets.TEMPORAL))
         self.params = weights.count(self.net.encoder), weights.count(self.net.decoder)
+        self.computes_in = computes_in(self.net, self.dtype)
 
     def encode(self, videos: Videos) -> Coded:
         """Code clips: (b, 3, 1 + 4k, h, w) in [0, 1] to (b, 4, 1 + k, h/8, w/8)."""

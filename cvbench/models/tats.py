@@ -12,6 +12,7 @@ from cvbench import weights
 from cvbench.core.errors import BadWeights
 from cvbench.core.types import FrameRule, Traits
 from cvbench.models.entry import Loading
+from cvbench.models.precision import computes_in
 from cvbench.nets import tats as nets
 from cvbench.nets.tensors import Videos
 
@@ -67,6 +68,7 @@ class TATS:
         codes = len(self.net.codebook.embeddings)
         self.traits = Traits(frames, max(sides), 0, FrameRule(0, frames, frames), codebook=codes)
         self.params = weights.count(self.net.encoder), weights.count(self.net.decoder)
+        self.computes_in = computes_in(self.net, self.dtype)
 
     def encode(self, videos: Videos) -> Codes:
         """Code clips: (b, 3, 4k, h, w) in [0, 1] to code indices (b, k, h/8, w/8)."""

@@ -30,6 +30,7 @@ SHA256: dict[str, str] = {
 """Of the files in FOLDER, by model; `train_tiny.py --hashes` writes this. What is not here is not checked."""
 IMAGE: dict[str, Any] = {
     "_class_name": "AutoencoderKL",
+    "force_upcast": False,
     "block_out_channels": [8, 16, 24, 24],
     "down_block_types": ["DownEncoderBlock2D"] * 4,
     "up_block_types": ["UpDecoderBlock2D"] * 4,

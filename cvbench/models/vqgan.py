@@ -16,6 +16,7 @@ from cvbench import weights
 from cvbench.core.errors import BadWeights, UsageError
 from cvbench.core.types import Traits
 from cvbench.models.entry import Loading
+from cvbench.models.precision import computes_in
 from cvbench.nets import vqgan as nets
 from cvbench.nets.tensors import Video, Videos
 
@@ -59,6 +60,7 @@ class VQGAN:
         )  # fmt: skip
         self.traits = Traits(1, self.net.layout.factor, codebook=self.net.layout.codes)
         self.params = weights.count(self.net.encoder), weights.count(self.net.decoder)
+        self.computes_in = computes_in(self.net, self.dtype)
 
     def encode(self, videos: Videos) -> Codes:
         """Code each frame: (b, 3, t, h, w) in [0, 1] to code indices (b, t, h/f, w/f), f the spatial compression."""

@@ -60,7 +60,9 @@ def vidtok(file: str) -> Source:
 
 CAUSAL4, CAUSAL8 = FrameRule(1, 4), FrameRule(1, 8)
 BLOCKS = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
-LDM: Config = {**BLOCKS, "block_out_channels": (128, 256, 512, 512), "layers_per_block": 2}
+FP16: Config = {"force_upcast": False}
+"""Of networks that pipelines run in fp16, whatever their config.json says: mostly the default of the class."""
+LDM: Config = {**BLOCKS, **FP16, "block_out_channels": (128, 256, 512, 512), "layers_per_block": 2}
 """The image autoencoder that Stable Diffusion began with."""
 LDM16: Config = {**LDM, "latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False}
 """The same with 16 channels, as of Stable Diffusion 3 and FLUX.1."""
@@ -147,7 +149,7 @@ IMAGES: dict[str, ModelEntry] = {
         hub("madebyollin/sdxl-vae-fp16-fix", ""),
         (34_163_592, 49_490_179),
         "mit",
-        {**LDM, "force_upcast": False},
+        LDM,
     ),
     "flux1": entry(
         "image VAE of FLUX.1",
@@ -165,7 +167,6 @@ IMAGES: dict[str, ModelEntry] = {
         hub("black-forest-labs/FLUX.2-klein-4B"),
         (34_421_696, 49_619_203),
         "apache-2.0",
-        {"force_upcast": True},
     ),
     "asymmetric-x1.5": entry(
         "Stable Diffusion's latents with a decoder 1.5 times as wide, without its mask of known pixels",
@@ -323,7 +324,7 @@ VIDEOS: dict[str, ModelEntry] = {
         hub("stabilityai/stable-video-diffusion-img2vid-xt"),
         (34_163_592, 63_579_183),
         "stable-video-diffusion-community",
-        {k: v for k, v in LDM.items() if k != "up_block_types"},
+        {**{k: v for k, v in LDM.items() if k != "up_block_types"}, "force_upcast": True},  # as its pipeline does
         compatible="yes",
     ),
     "cogvideox": entry(
@@ -333,6 +334,7 @@ VIDEOS: dict[str, ModelEntry] = {
         hub("THUDM/CogVideoX-2b"),
         (92_215_456, 123_368_451),
         "apache-2.0",
+        FP16,
     ),
     "wan-2.1": entry(
         "video VAE of Wan 2.1",
@@ -426,6 +428,7 @@ VIDEOS: dict[str, ModelEntry] = {
         hub("rhymes-ai/Allegro"),
         (64_001_032, 110_954_627),
         "apache-2.0",
+        FP16,
     ),
     "easyanimate": entry(
         "video VAE of EasyAnimate 5.1",

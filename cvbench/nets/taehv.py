@@ -157,7 +157,7 @@ def newest_frames(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tens
     held = dict(state)
     for level, (grow, width) in enumerate(zip(layout.grows, WIDTHS[:-1], strict=True)):
         name = f"decoder.{7 + 6 * level}.conv.weight"
-        if name in held:
+        if name in held and held[name].ndim:
             held[name] = held[name][-width * (1 + grow) :]
     return held
 

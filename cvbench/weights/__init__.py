@@ -1,32 +1,48 @@
 """Finding, fetching and reading weights: hashes checked, part of a file never taken for the whole, no pickle executed.
 
-`sources` knows where weights come from, `checkpoints` what is in a file, `holdings` what a person wants to see.
+`sources` knows where weights come from, `checkpoints` what is in a file, `digests` by what they are known, `holdings`
+what a person wants to see.
 """
 
-from cvbench.weights.checkpoints import count, fit, network, read_checkpoint, read_tensors, tensors_of, weights_file
+from cvbench.weights.checkpoints import (
+    config_beside,
+    config_in,
+    count,
+    fit,
+    network,
+    read_checkpoint,
+    read_tensors,
+    shards_in,
+    sound_settings,
+    tensors_of,
+    weights_file,
+)
+from cvbench.weights.digests import Identity, file_digest, identity, path_digest
 from cvbench.weights.holdings import COLUMNS, Holding, listing, verify
 from cvbench.weights.sources import (
     Progress,
     Source,
     fetch,
-    file_digest,
     git_blob,
     locate,
     missing_text,
-    path_digest,
     path_of,
 )
 
 __all__ = [
     "COLUMNS",
     "Holding",
+    "Identity",
     "Progress",
     "Source",
+    "config_beside",
+    "config_in",
     "count",
     "fetch",
     "file_digest",
     "fit",
     "git_blob",
+    "identity",
     "listing",
     "locate",
     "missing_text",
@@ -35,6 +51,8 @@ __all__ = [
     "path_of",
     "read_checkpoint",
     "read_tensors",
+    "shards_in",
+    "sound_settings",
     "tensors_of",
     "verify",
     "weights_file",

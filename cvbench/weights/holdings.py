@@ -1,13 +1,15 @@
 """What `cvbench weights` shows of the weights on a machine."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from cvbench.core.errors import CvbenchError
+from cvbench.core.errors import CvbenchError, UsageError
 from cvbench.weights.checkpoints import check_whole, files_of_weights, weights_file
-from cvbench.weights.sources import Given, Source, file_digest, git_blob, locate
+from cvbench.weights.digests import file_digest, path_digest
+from cvbench.weights.sources import Given, Source, git_blob, locate
 
+OTHER = "here, not the published file"
 COLUMNS = ("model", "weights", "size", "where")
 
 
@@ -36,8 +38,12 @@ def listing(sources: Mapping[str, Source], given: Given | None = None) -> list[H
 
 
 def verify(sources: Mapping[str, Source], given: Given | None = None) -> list[Holding]:
-    """Return the same after reading every file: whole, and its hash compared, or shown where none is published."""
-    return [_holding(name, source, given, _verified) for name, source in sources.items()]
+    """Return the same after reading every file: whole, and its hash compared, or shown where none is published.
+
+    A file that is not the published one is bad here: who verifies asks for that.
+    """
+    found = [_holding(name, source, given, _verified) for name, source in sources.items()]
+    return [replace(holding, bad=holding.bad or holding.state.startswith(OTHER)) for holding in found]
 
 
 def _holding(name: str, source: Source, given: Given | None, examine: Callable[[Path, Source], str]) -> Holding:
@@ -46,6 +52,8 @@ def _holding(name: str, source: Source, given: Given | None, examine: Callable[[
         if path is None:
             return Holding(name, _absent(source), source.origin, bad=source.bundled)
         return Holding(name, examine(path, source), str(path), _size(path))
+    except UsageError:  # the request is wrong, not these weights
+        raise
     except CvbenchError as error:
         return Holding(name, f"unusable: {error}", source.origin, bad=True)
 
@@ -57,19 +65,25 @@ def _absent(source: Source) -> str:
 
 
 def _known(path: Path, source: Source) -> str:
-    file = weights_file(path)
     if not (source.sha256 or source.git_blob):
         return "here, no hash published"
+    file = weights_file(path)
     by_sha = not source.sha256 or file_digest(file).startswith(source.sha256)
     by_blob = not source.git_blob or git_blob(file) == source.git_blob
-    return "verified" if by_sha and by_blob else "here, not the published file"
+    return "verified" if by_sha and by_blob else OTHER
 
 
 def _verified(path: Path, source: Source) -> str:
-    file = weights_file(path)
-    check_whole(file)
-    return f"{_known(path, source)}, SHA-256 {file_digest(file)}"
+    files = _files(path)
+    for file in files:
+        check_whole(file)
+    return f"{_known(path, source)}, SHA-256 {file_digest(files[0]) if len(files) == 1 else path_digest(path)}"
 
 
 def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in ([path] if path.is_file() else files_of_weights(path)))
+    return sum(file.stat().st_size for file in _files(path))
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the files of weights: one, or the shards of a network."""
+    return [path] if path.is_file() else files_of_weights(path) or [weights_file(path)]

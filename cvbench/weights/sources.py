@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from cvbench.core.digest import digest
+from cvbench.core.config import folder_named_by
 from cvbench.core.errors import BadWeights, CvbenchError, MissingWeights
-from cvbench.store import FileStore, atomic, cache_root
+from cvbench.store import atomic
 from cvbench.weights.checkpoints import FORMATS, brief, files_of_weights
+from cvbench.weights.digests import file_digest
 
 Progress = Callable[[int, int], None]
 """Called with bytes done and bytes in all (0 when not known)."""
@@ -77,7 +78,7 @@ def locate(name: str, source: Source, given: Given | None = None) -> Path | None
 
     Looks at `given`, the folder CVBENCH_WEIGHTS (see `places`), then the package and the caches. A folder is returned
     for sources of several files. Raises MissingWeights when a given path does not exist, BadWeights when the hash is
-    not the published one.
+    not the published one, UsageError when CVBENCH_WEIGHTS names no folder.
     """
     found = _given(name, given[name]) if given and name in given else _found(name, source)
     return _checked(_complete(found, source), source, name) if found else None
@@ -128,14 +129,14 @@ def missing_text(name: str, source: Source, reason: str) -> str:
     )
     gate = " The repository is gated: accept its licence there and log in first." if source.gated else ""
     return (
-        f"weights of {name} are not on this machine ({reason}). "
+        f"weights of {name} were not found ({reason}). "
         f"File: {source.files[0]}{source.hash}. Source: {source.origin}.{gate} "
         f"On a machine with network: {elsewhere}. Then {put}"
     )
 
 
 def _given(name: str, path: Path) -> Path:
-    if not path.exists():
+    if not os.path.exists(path):  # noqa: PTH110 (Path's own raises for names that are too long)
         raise MissingWeights(f"--weights {name}={path}: there is no such file or folder")
     return path
 
@@ -157,9 +158,9 @@ def places(name: str, source: Source) -> list[Path]:
     NAME/ with the file as in the repository or by its own name, NAME with any suffix that can be read, the file by
     its own name unless many models' files are called so, and NAME/ with whatever one file it holds.
     """
-    if not os.environ.get("CVBENCH_WEIGHTS"):
+    folder = folder_named_by("CVBENCH_WEIGHTS")
+    if not folder:
         return []
-    folder = Path(os.environ["CVBENCH_WEIGHTS"])
     found = [folder / name / source.files[0], folder / name / source.file]
     found += [folder / f"{name}{suffix}" for suffix in dict.fromkeys((source.suffix, *FORMATS))]
     found += [] if Path(source.file).stem in GENERIC else [folder / source.file]
@@ -244,20 +245,6 @@ def _download(name: str, source: Source, progress: Progress | None) -> Path:
     return target
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file, remembered for as long as its size and time stay the same."""
-    state = path.stat()
-    key = digest({"file": str(path.resolve()), "size": state.st_size, "time": state.st_mtime_ns})
-    store = FileStore(cache_root())
-    known = store.facts(key)
-    if isinstance(known, str):
-        return known
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    store.remember(key, found)
-    return found
-
-
 def git_blob(path: Path) -> str:
     """Id that git gives a file's content."""
     blob = _blob_hash(path.stat().st_size)
@@ -269,14 +256,6 @@ def git_blob(path: Path) -> str:
 
 def _blob_hash(size: int) -> "hashlib._Hash":
     return hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
-
-
-def path_digest(path: Path) -> str:
-    """SHA-256 that stands for a weights file or for a folder of them."""
-    if path.is_file():
-        return file_digest(path)
-    files = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix in (*FORMATS, ".tar", ".json"))
-    return digest([[p.relative_to(path).as_posix(), file_digest(p)] for p in files])
 
 
 def _checked(path: Path, source: Source, name: str) -> Path:

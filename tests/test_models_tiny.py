@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from cvbench import models
-from cvbench.commands.listing import list_models
+from cvbench.commands.list import list_models
 from cvbench.core.protocol import PROTOCOLS
 from cvbench.engine.coding import reconstruct
 from cvbench.engine.subject import Listed, Setting

@@ -1,5 +1,7 @@
 """The command line: one group that loads a command when it is called, and the exit codes."""
 
+import contextlib
+import errno
 import importlib
 import os
 import sys
@@ -11,6 +13,7 @@ from cvbench import __version__
 from cvbench.commands import COMMANDS
 from cvbench.commands.codes import BROKEN, DONE, INCOMPLETE, INTERRUPTED, REGRESSION, USAGE
 from cvbench.commands.console import echo
+from cvbench.commands.crash import summary, write_report
 from cvbench.core.errors import CvbenchError, UsageError
 from cvbench.core.text import ERRORS, one_line
 
@@ -56,37 +59,55 @@ def cli() -> None:
 
 def main() -> None:
     """Run the program and exit with its code."""
-    for stream in (sys.stdout, sys.stderr):
-        if reconfigure := getattr(stream, "reconfigure", None):
-            reconfigure(errors=ERRORS)
-    sys.exit(run_program(sys.argv[1:]))
+    if "_CVBENCH_COMPLETE" in os.environ:  # a shell asks what could be typed next
+        cli.main(prog_name="cvbench")
+    code = run_program(sys.argv[1:])
+    with contextlib.suppress(OSError, ValueError):  # said already, and the interpreter would say it again
+        if sys.stdout:
+            sys.stdout.close()
+    sys.exit(code)
 
 
 def run_program(arguments: Sequence[str]) -> int:
-    """Run the program and return its exit code; every error is one message on stderr."""
+    """Run the program and return its exit code; every error is one message on stderr.
+
+    With CVBENCH_DEBUG=1 an error of cvbench itself is raised instead.
+    """
     try:
-        return _run(arguments)
+        _let_streams_write_anything()
+        code = _run(arguments)
+        if sys.stdout:
+            sys.stdout.flush()
+        return code
     except click.ClickException as error:
         return _refuse(error)
     except (KeyboardInterrupt, click.Abort):
-        echo("\ninterrupted; type the same line again to continue", err=True)
-        return INTERRUPTED
+        return _say("\ninterrupted; type the same line again to continue", INTERRUPTED)
+    except UsageError as error:
+        return _say(one_line(f"Error: {error}"), USAGE)
     except CvbenchError as error:
-        echo(f"Error: {error}", err=True)
-        return USAGE if isinstance(error, UsageError) else INCOMPLETE
+        return _say(one_line(f"Error: {error}"), INCOMPLETE)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return DONE
     except OSError as error:
-        echo(
-            f"Error: {error.strerror or error}: {error.filename or 'a file'}; nothing already stored is lost", err=True
-        )
-        return INCOMPLETE
+        return _say_of_machine(error) if is_of_machine(error) else _confess(error, arguments)
+    except (Exception, SystemExit) as error:
+        return _confess(error, arguments)
+
+
+def _let_streams_write_anything() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors=ERRORS)
 
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        code = cli.main(list(arguments), prog_name="cvbench", standalone_mode=False)
+        with cli.make_context(
+            "cvbench", list(arguments)
+        ) as context:  # `cli.main` makes of a closed pipe an exit code 1
+            code = cli.invoke(context)
     except click.exceptions.Exit as error:
         return error.exit_code
     return code if isinstance(code, int) else DONE
@@ -96,5 +117,41 @@ def _refuse(error: click.ClickException) -> int:
     """Say what is wrong with the command line, and how it is meant."""
     context = getattr(error, "ctx", None)
     usage = f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n\n" if context else ""
-    echo(f"{usage}Error: {one_line(error.format_message())}", err=True)
-    return USAGE
+    return _say(f"{usage}Error: {one_line(error.format_message())}", USAGE)
+
+
+def _say(text: str, code: int) -> int:
+    """Print an error and return the exit code, also where nothing can be printed."""
+    with contextlib.suppress(OSError, ValueError):
+        echo(text, err=True)
+    return code
+
+
+def _drop_output() -> None:
+    """Send what is still to be printed nowhere: nobody reads it."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO}
+"""What a machine may run out of, or break, whatever file it was about."""
+
+
+def is_of_machine(error: OSError) -> bool:
+    """Tell whether an error is about a file or disk of the machine, and not cvbench's own."""
+    return error.errno in FULL or bool(error.errno and error.filename)
+
+
+def _say_of_machine(error: OSError) -> int:
+    name = error.filename or "a file or the output"
+    shown = os.fsdecode(name) if isinstance(name, bytes) else name
+    return _say(one_line(f"Error: {error.strerror}: {shown}; nothing already stored is lost"), INCOMPLETE)
+
+
+def _confess(error: BaseException, arguments: Sequence[str]) -> int:
+    """Write the report of an error of cvbench itself and say where it lies."""
+    if os.environ.get("CVBENCH_DEBUG") == "1":
+        raise error
+    path = write_report(error, arguments)
+    where = f"the report to send lies in {path}" if path else "no report could be written: CVBENCH_DEBUG=1 shows it"
+    return _say(one_line(f"Error of cvbench itself: {summary(error)}; {where}"), BROKEN)

@@ -26,7 +26,7 @@ def line(*cells: object, err: bool = False) -> None:
 
 def print_rows(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table to read: boxed for a terminal, tab-separated for a pipe."""
-    if sys.stdout.isatty():
+    if sys.stdout and sys.stdout.isatty():
         _print_boxed(head, rows)
         return
     for row in [head, *rows]:
@@ -39,11 +39,15 @@ def _print_boxed(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.text import Text
 
     console = Console()
+
+    def shown(cells: Sequence[str]) -> list[Text]:
+        return [Text(fitting(one_line(cell), console.encoding)) for cell in cells]
+
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in head:
-        table.add_column(Text(name), overflow="fold")
+    for name in shown(head):
+        table.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(*(Text(fitting(one_line(cell), console.encoding)) for cell in row))
+        table.add_row(*shown(row))
     console.print(table)
 
 

@@ -2,12 +2,16 @@
 
 import codecs
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 STAND_INS = {
     "–": "-", "−": "-", "—": "-", "…": "...", "→": "->", "↑": "^", "↓": "v", "×": "x", "✓": "yes", "±": "+-",
     "·": ".", "•": "*", "σ": "sigma", "‘": "'", "’": "'", "“": '"', "”": '"', "≤": "<=", "≥": ">=",
 }  # fmt: skip
 """What stands for a sign of ours where the encoding of an output does not hold it."""
+SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
+BREAKS = "\n\t\u2028\u2029"
 JOINERS = "\u200c\u200d"
 """Invisible, but part of how words and emoji are written."""
 
@@ -22,8 +26,17 @@ def visible(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return text in one line: as `visible` does, line breaks and tabs too."""
-    return "".join(escaped(c) if c in "\n\t" else c for c in visible(text))
+    """Return text in one line: as `visible` does, line breaks of every kind and tabs too."""
+    return "".join(escaped(c) if c in BREAKS else c for c in visible(text))
+
+
+def legible(value: Any) -> Any:
+    """Return a JSON value with every text and key as `visible` makes it."""
+    if isinstance(value, str):
+        return visible(value)
+    if isinstance(value, Mapping):
+        return {visible(str(key)): legible(inner) for key, inner in value.items()}
+    return [legible(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _visible(character: str) -> str:
@@ -32,11 +45,13 @@ def _visible(character: str) -> str:
 
 def _unseen(character: str) -> bool:
     kind = unicodedata.category(character)
-    return kind in ("Cc", "Cf", "Cs", "Zl", "Zp") and character not in "\n\t" + JOINERS
+    return kind in ("Cc", "Cf", "Cs") and character not in "\n\t" + JOINERS
 
 
 def escaped(character: str) -> str:
     """Return a character as JSON writes it in ASCII."""
+    if character in SHORT:
+        return SHORT[character]
     units = character.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
 

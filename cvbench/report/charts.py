@@ -7,6 +7,8 @@ under a content security policy, and the same specification becomes a static SVG
 from functools import lru_cache
 from typing import Any
 
+from cvbench.core.text import legible
+
 Spec = dict[str, Any]
 BLUE, SKY, VERMILION, ORANGE = "#0072B2", "#56B4E9", "#D55E00", "#E69F00"
 """Okabe and Ito's colours, told apart with every kind of colour blindness."""
@@ -60,4 +62,4 @@ def svg(spec: Spec, dark: bool) -> str:
     """Draw a specification."""
     import vl_convert
 
-    return vl_convert.vegalite_to_svg(spec, config=theme(dark))
+    return vl_convert.vegalite_to_svg(legible(spec), config=theme(dark))

@@ -10,6 +10,7 @@ from PIL import Image
 from cvbench import tables
 from cvbench.core.errors import UsageError
 from cvbench.core.records import RunRecord
+from cvbench.core.text import visible
 from cvbench.engine.pictures import Gallery, Picture, Stored, evenly, read
 from cvbench.metrics import METRICS
 from cvbench.report import charts, clips, content, frames
@@ -53,13 +54,13 @@ def markdown_report(
 
 def plain(text: str) -> str:
     """Return text that Markdown and HTML take for nothing but text."""
-    escaped = re.sub(r"([\\`*_\[\]#|~])", r"\\\1", " ".join(text.split()))
+    escaped = re.sub(r"([\\`*_\[\]#|~])", r"\\\1", visible(" ".join(text.split())))
     return escaped.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def attribute(text: str) -> str:
     """Return text for a quoted HTML attribute."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return visible(text).replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
 
 
 def _charts(group: content.Group, folder: Path) -> list[str]:

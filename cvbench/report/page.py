@@ -15,6 +15,7 @@ from markupsafe import Markup
 from cvbench import __version__, tables
 from cvbench.core.errors import UsageError
 from cvbench.core.records import RunRecord
+from cvbench.core.text import legible, visible
 from cvbench.engine.pictures import read
 from cvbench.metrics import METRICS
 from cvbench.report import charts, clips, content, frames
@@ -66,8 +67,15 @@ def asset(name: str) -> str:
 
 
 def _template() -> Template:
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, finalize=_shown
+    )
     return environment.from_string(asset("page.html.j2"))
+
+
+def _shown(value: object) -> object:
+    """Make what a name says safe to look at; markup of ours stays what it is."""
+    return visible(value) if type(value) is str else value
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ class Script:
 
 def embed(value: object) -> str:
     """Return JSON that no text in it can break out of a script element with."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(legible(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text

@@ -9,6 +9,7 @@ import click
 from cvbench.commands.console import echo, line
 from cvbench.compare import CheckResult, check, parse_tolerances, text
 from cvbench.compare.junit import annotations, junit_xml, write_summary
+from cvbench.core.errors import UsageError
 from cvbench.core.records import read_records
 from cvbench.store import atomic
 
@@ -40,7 +41,10 @@ def command(
     A score regressed when it is worse by more than the metric's tolerance and the paired test says that this is no
     chance. Exit codes: 0 nothing regressed, 1 something did, 2 wrong usage, 3 something could not be checked.
     """
-    result = check(read_records([run]), read_records([against]), parse_tolerances(tolerance), speed_reference)
+    allowed = parse_tolerances(tolerance)
+    if speed_reference and "speed" not in allowed:
+        raise UsageError("--speed-reference is about speed, which is not checked without --tolerance speed=FACTOR")
+    result = check(read_records([run]), read_records([against]), allowed, speed_reference)
     echo(text.check_markdown(result), nl=False)
     if junit:
         publish_junit(result, junit)

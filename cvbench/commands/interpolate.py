@@ -1,6 +1,6 @@
 """`cvbench interpolate`: frames between the frames of clips."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -9,6 +9,8 @@ from cvbench.commands.codes import DONE, INCOMPLETE
 from cvbench.commands.console import line, progress_bar
 from cvbench.commands.options import configured_weights
 from cvbench.core.config import pairs
+from cvbench.core.errors import UsageError
+from cvbench.models.interp_entries import INTERPOLATION
 
 
 @click.command("interpolate")
@@ -32,10 +34,21 @@ def command(source: Path, factor: int, model: str, out: Path, device: str, weigh
     """
     from cvbench.tasks.interpolation import interpolate_path  # torch, for which no help waits
 
-    given = {**configured_weights(), **pairs("--weights", weights)}
+    typed = pairs("--weights", weights)
+    refuse_unused(typed, model)
+    given = {**configured_weights(), **typed}
     with progress_bar() as progress:
         made = interpolate_path(source, out, factor, model, device, given, progress)
     for clip in made:
         frames = f"{clip.frames[0]} → {clip.frames[1]} frames" + (" (already there)" if clip.reused else "")
         line(clip.source, clip.error or clip.target, "failed" if clip.error else frames)
     return INCOMPLETE if any(clip.error for clip in made) else DONE
+
+
+def refuse_unused(weights: Mapping[str, Path], model: str) -> None:
+    """Raise UsageError for weights of a model that does not run."""
+    known = model in INTERPOLATION and INTERPOLATION[model].source is None
+    unused = ", ".join(name for name in weights if name != model or known)
+    if unused:
+        what = "has no weights" if known else f"takes its own: --weights {model}=PATH"
+        raise UsageError(f"--weights {unused}: the model is {model}, which {what}")

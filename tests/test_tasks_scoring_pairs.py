@@ -104,7 +104,7 @@ def test_lists_of_samples_that_cannot_be_meant_are_refused_with_file_and_place(
 
 def test_the_former_address_still_reads_prompts(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_text("1,x\n")
-    code = "import sys; from pathlib import Path; from cvbench.scoring.pairs import read_prompts as r; print(r(Path(sys.argv[1])))"
-    line = [sys.executable, "-c", code, str(tmp_path / "p.csv")]
+    code = "import sys, pathlib; from cvbench.scoring.pairs import read_prompts as read"
+    line = [sys.executable, "-c", f"{code}; print(read(pathlib.Path(sys.argv[1])))", str(tmp_path / "p.csv")]
     done = subprocess.run(line, capture_output=True, text=True, check=True)
     assert done.stdout == "{'1': 'x'}\n"

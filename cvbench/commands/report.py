@@ -6,9 +6,10 @@ from pathlib import Path
 import click
 
 from cvbench import report
-from cvbench.commands.codes import DONE
+from cvbench.commands.codes import DONE, INCOMPLETE
 from cvbench.commands.console import line
 from cvbench.core.records import read_records
+from cvbench.engine.pictures import read_all
 from cvbench.store import write_text
 
 
@@ -28,16 +29,19 @@ def command(runs: Sequence[Path], out: Path | None, title: str, markdown: bool) 
       cvbench report reports/recon
       cvbench report reports/recon --out vae.html --title "Our VAE"
       cvbench report reports/recon --markdown --out docs/scores
+
+    Pictures are those of all runs into a folder. Exit code 3: some of them are damaged or gone (named), and left out.
     """
     records = read_records(runs)
     pictures = [folder for folder in (run / "pictures" for run in runs) if folder.is_dir()]
     home = runs[0] if runs[0].is_dir() else runs[0].parent
     if markdown:
-        folder = out or home
-        report.markdown_report(records, folder, pictures, title)
-        line(folder / "report.md")
-        return DONE
-    target = out or home / "report.html"
-    write_text(target, report.render(records, pictures, title))
-    line(target)
-    return DONE
+        path = report.markdown_report(records, out or home, pictures, title)
+    else:
+        path = out or home / "report.html"
+        write_text(path, report.render(records, pictures, title))
+    line(path)
+    _, problems = read_all(*pictures)
+    for problem in problems:
+        line(f"Error: {problem}", err=True)
+    return INCOMPLETE if problems else DONE

@@ -16,7 +16,7 @@ from cvbench import __version__, tables
 from cvbench.core.errors import UsageError
 from cvbench.core.records import RunRecord
 from cvbench.core.text import legible, visible
-from cvbench.engine.pictures import read
+from cvbench.engine.pictures import read_all
 from cvbench.metrics import METRICS
 from cvbench.report import charts, clips, content, frames
 from cvbench.report.scatter import scatter
@@ -30,12 +30,14 @@ def render(records: Sequence[RunRecord], pictures: Sequence[Path] = (), title: s
     """Return the report of `records` as HTML; `pictures` are the `pictures` folders of their runs.
 
     The file holds all it needs. Its content security policy allows no request, and no script but its own. Raises
-    UsageError when there are no records, or for a damaged folder of pictures.
+    UsageError when there are no records; what is wrong with pictures is said in the report.
     """
     if not records:
         raise UsageError("there are no records to report on")
     groups = content.group(records)
-    shown = clips.pictured(groups, [gallery for folder in pictures for gallery in read(folder)])
+    galleries, problems = read_all(*pictures)
+    problems += [text for group in groups for text in clips.unlike(group, galleries)]
+    shown = clips.pictured(groups, galleries)
     drawn = [chart_set(group) for group in groups]
     themes = {"light": charts.theme(dark=False), "dark": charts.theme(dark=True)}
     return _template().render(
@@ -49,7 +51,10 @@ def render(records: Sequence[RunRecord], pictures: Sequence[Path] = (), title: s
         undrawn=list(dict.fromkeys(r.model.name for r in records if not content.competes(r))),
         curves=any(curves for group in drawn for curves in group["curves"].values()),
         pictured=shown,
-        missing=missing(records),
+        missing=[
+            *missing(records),
+            *([("Pictures", [(problem, "left out") for problem in problems])] if problems else []),
+        ],
         models=list({r.model.name: r.model for r in records}.values()),
         setups=setups(groups),
         data={
@@ -143,6 +148,11 @@ def missing(records: Sequence[RunRecord]) -> list[tuple[str, list[tuple[str, str
     ]
 
 
+def left_out(problems: Sequence[str]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return what is wrong with pictures as `missing` returns its reasons."""
+    return [("Pictures", [(problem, "left out") for problem in problems])] if problems else []
+
+
 def _reasons(record: RunRecord) -> list[str]:
     reasons = [record.error] if record.error else []
     reasons += [f"{METRICS[m].label if m in METRICS else m}: {why}" for m, why in record.unavailable.items()]
@@ -158,6 +168,7 @@ def setups(groups: Sequence[content.Group]) -> list[tuple[str, dict[str, str]]]:
         first = next((r for r in g.records if r.samples), g.records[0])
         facts = {"samples": str(first.data.n), "manifest": first.data.manifest[:12] or "–"}
         facts |= {k: str(v) for k, v in first.protocol.items()}
-        facts |= {f"probe {k}": v for k, v in first.probes.items()} | {k: str(v) for k, v in first.environment.items()}
+        facts |= {f"probe {k}": v for k, v in first.probes.items()}
+        facts |= {f"package {k}" if k in facts else k: str(v) for k, v in first.environment.items()}
         found.append((g.label, facts))
     return found

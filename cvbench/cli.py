@@ -91,7 +91,7 @@ def run_program(arguments: Sequence[str]) -> int:
         _drop_output()
         return DONE
     except OSError as error:
-        return _say_of_machine(error) if is_of_machine(error) else _confess(error, arguments)
+        return _say_of_machine(error) if error.errno in OF_THE_MACHINE else _confess(error, arguments)
     except (Exception, SystemExit) as error:
         return _confess(error, arguments)
 
@@ -133,13 +133,11 @@ def _drop_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO}
-"""What a machine may run out of, or break, whatever file it was about."""
-
-
-def is_of_machine(error: OSError) -> bool:
-    """Tell whether an error is about a file or disk of the machine, and not cvbench's own."""
-    return error.errno in FULL or bool(error.errno and error.filename)
+OF_THE_MACHINE = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.EROFS,
+    errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP,
+}  # fmt: skip
+"""What a machine refuses or has run out of; every other error of the system is one that cvbench should have met."""
 
 
 def _say_of_machine(error: OSError) -> int:

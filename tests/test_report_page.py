@@ -584,7 +584,7 @@ def save_apart(folder: Path, *places: Sequence[int]) -> None:
         pictures.save(folder, [record(k) for k in models], own, shots(own))
 
 
-def test_pictures_of_several_runs_are_shown_together(tmp_path: Path) -> None:
+def test_pictures_of_several_runs_are_shown_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_apart(tmp_path, [0], [1, 2], [2, 3])
     records = [record(k) for k in range(4)]
     seen = Page(render(records, [tmp_path / "pictures"]))
@@ -594,6 +594,8 @@ def test_pictures_of_several_runs_are_shown_together(tmp_path: Path) -> None:
     make_report(tmp_path / "one")
     (whole,) = Page(render(records, [tmp_path / "one" / "pictures"])).data("clip-data")
     assert {c["id"]: c for c in gallery["clips"]} == {c["id"]: c for c in whole["clips"]}
+    monkeypatch.chdir(tmp_path)
+    assert render(records, [Path("pictures")]) == render(records, [tmp_path / "pictures"])
     text = markdown_report(records, tmp_path / "md", [tmp_path / "pictures"]).read_text(encoding="utf-8")
     assert text.count("-worst") == 4
 

@@ -59,7 +59,7 @@ def _of_records(owner: Group, gallery: Gallery) -> Gallery:
     held = {(r.model.name, r.model.digest) for r in owner.records}
     others = {name for name, _ in held} - {name for name, found in gallery.models.items() if (name, found) in held}
     models = {name: found for name, found in gallery.models.items() if name not in others}
-    clips = [_placed(clip, gallery.folder, others) for clip in gallery.clips]
+    clips = [_placed(clip, gallery.folder.absolute(), others) for clip in gallery.clips]
     return replace(gallery, models=models, clips=[clip for clip in clips if clip.recons])
 
 

@@ -32,8 +32,8 @@ def raiser(error: BaseException) -> object:
 UNEXPECTED = [
     RecursionError("maximum recursion depth exceeded"), MemoryError(), KeyError("psnr"), AssertionError(),
     UnicodeEncodeError("ascii", "é", 0, 1, "ordinal not in range"), UnicodeDecodeError("utf-8", b"\xe9", 0, 1, "bad"),
-    OSError("no number"), OSError(errno.EBADF, "Bad file descriptor"), FileNotFoundError(errno.ENOENT, "No such file", "x"),
-    RuntimeError("a\nb\x1b[31m\u202ec"),
+    OSError("no number"), OSError(errno.EBADF, "Bad file descriptor"),
+    FileNotFoundError(errno.ENOENT, "No such file", "x"), RuntimeError("a\nb\x1b[31m\u202ec"),
     SystemExit(1), SystemExit("text"), StopIteration(), GeneratorExit, ExceptionGroup("two", [ValueError(), OSError()]),
     Speechless(), NotImplementedError("x" * 5000),
 ]  # fmt: skip

@@ -115,9 +115,11 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _refuse(error: click.ClickException) -> int:
     """Say what is wrong with the command line, and how it is meant."""
+    if type(error).__name__ == "NoArgsIsHelpError":  # which click has since 8.2
+        return _say(error.format_message(), USAGE)
     context = getattr(error, "ctx", None)
     usage = f"{context.get_usage()}\nTry '{context.command_path} --help' for help.\n\n" if context else ""
-    return _say(f"{usage}Error: {one_line(error.format_message())}", USAGE)
+    return _say(f"{usage}Error: {one_line(' '.join(error.format_message().split()))}", USAGE)
 
 
 def _say(text: str, code: int) -> int:

@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from test_core_records import record
 
 from cvbench.cli import run_program
 from cvbench.commands.list import LISTS
+from cvbench.store import write_record
 
 
 class Speechless(Exception):
@@ -131,3 +133,34 @@ def test_errors_that_cannot_be_printed_keep_their_exit_code() -> None:
     line = f"{sys.executable} -m cvbench table nowhere 2>&-; echo $?"
     done = subprocess.run(["sh", "-c", line], capture_output=True, check=False)
     assert done.stdout == b"2\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["weights"], ["baseline"]])
+def test_a_group_alone_shows_its_help(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program(arguments) == 2
+    assert "\nCommands:\n" in capsys.readouterr().err
+
+
+def test_choices_stand_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program(["list"]) == 2
+    assert "Choose from: models, data, metrics, suites, protocols\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "run -m identity --data sample --out file/x", "score -g . -r . --out file/x/y", "report . --out file/x.html",
+        "report . --markdown --out file", "baseline save . --to file/b", "check . --against . --junit file/x.xml",
+        "run -m identity --data sample --out " + "x" * 300, "report . --out " + "x" * 300 + "/a.html",
+    ],
+)  # fmt: skip
+def test_a_place_that_cannot_be_written_is_named_before_any_work(
+    arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_record(tmp_path, record())
+    Path("file").touch()
+    assert run_program(arguments.split()) == 3
+    out, err = capsys.readouterr()
+    assert not out
+    assert "Not a directory" in err or "File name too long" in err

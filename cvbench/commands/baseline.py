@@ -6,6 +6,7 @@ import click
 
 from cvbench.commands.codes import DONE, INCOMPLETE
 from cvbench.commands.console import line
+from cvbench.commands.options import check_folder
 from cvbench.compare import save_baseline
 from cvbench.core.records import read_records
 
@@ -31,6 +32,7 @@ def save(run: Path, folder: Path, speed: bool) -> int:
 
     What did not change is not written again. Exit code 3: a record without scores was refused (named).
     """
+    check_folder(folder)
     saved = save_baseline(read_records([run]), folder, speed=speed)
     for what, names in zip(("written", "unchanged", "refused", "left from before"), saved, strict=True):
         for name in names:

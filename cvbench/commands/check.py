@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cvbench.commands.console import echo, line
+from cvbench.commands.options import check_folder
 from cvbench.compare import CheckResult, check, parse_tolerances, text
 from cvbench.compare.junit import annotations, junit_xml, write_summary
 from cvbench.core.errors import UsageError
@@ -44,6 +45,8 @@ def command(
     allowed = parse_tolerances(tolerance)
     if speed_reference and "speed" not in allowed:
         raise UsageError("--speed-reference is about speed, which is not checked without --tolerance speed=FACTOR")
+    if junit:
+        check_folder(junit.parent)
     result = check(read_records([run]), read_records([against]), allowed, speed_reference)
     echo(text.check_markdown(result), nl=False)
     if junit:

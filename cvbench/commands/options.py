@@ -1,10 +1,11 @@
 """How options are read that several commands have."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from cvbench.core.config import load_config
-from cvbench.core.errors import UsageError
+from cvbench.core.errors import Unwritable, UsageError
 from cvbench.data import DATASETS
 
 
@@ -56,6 +57,18 @@ def existing(names: Sequence[str]) -> list[Path]:
         if not Path(name).exists():
             raise UsageError(f"there is no file or folder {name}")
     return [Path(name) for name in names]
+
+
+def check_folder(folder: Path) -> None:
+    """Raise Unwritable for a folder that cannot be made or written to, before hours of work are to go there."""
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except OSError as error:  # a name too long, or a folder that may not be looked into
+        raise Unwritable(f"{error.strerror}: {folder}; name another place to write to") from error
+    if not there.is_dir():
+        raise Unwritable(f"Not a directory: {there}; name another place to write to")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise Unwritable(f"Permission denied: {there}; name another place to write to")
 
 
 def configured_weights() -> Mapping[str, Path]:

@@ -8,6 +8,7 @@ import click
 from cvbench import report
 from cvbench.commands.codes import DONE, INCOMPLETE
 from cvbench.commands.console import line
+from cvbench.commands.options import check_folder
 from cvbench.core.records import read_records
 from cvbench.engine.pictures import read_all
 from cvbench.store import write_text
@@ -32,9 +33,10 @@ def command(runs: Sequence[Path], out: Path | None, title: str, markdown: bool) 
 
     Pictures are those of all runs into a folder. Exit code 3: some of them are damaged or gone (named), and left out.
     """
+    home = runs[0] if runs[0].is_dir() else runs[0].parent
+    check_folder((out if markdown else out.parent) if out else home)
     records = read_records(runs)
     pictures = [folder for folder in (run / "pictures" for run in runs) if folder.is_dir()]
-    home = runs[0] if runs[0].is_dir() else runs[0].parent
     if markdown:
         path = report.markdown_report(records, out or home, pictures, title)
     else:

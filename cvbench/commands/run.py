@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cvbench.commands.console import line, progress_bar
-from cvbench.commands.options import batch_size, data_names, named
+from cvbench.commands.options import batch_size, check_folder, data_names, named
 from cvbench.commands.results import finish
 from cvbench.core.config import load_config, pairs
 from cvbench.core.errors import UsageError
@@ -71,6 +71,7 @@ def command(**given: Any) -> int:
     suite = load_suite(given["suite"])
     refuse_unused(given, suite)
     out = given["out"] or Path("reports") / suite.name
+    check_folder(out)
     request, notes = build_request(given, suite, out)
     for note in notes:
         line(note, err=True)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cvbench.commands.console import progress_bar
-from cvbench.commands.options import named
+from cvbench.commands.options import check_folder, named
 from cvbench.commands.results import finish
 from cvbench.core.config import pairs
 from cvbench.core.errors import UsageError
@@ -68,6 +68,7 @@ def command(**given: Any) -> int:
     chosen = choose_protocol(given)
     metrics = named("--metrics", given["metrics"])
     refuse_unused(given, resolve_metrics(metrics, chosen, "generation"))
+    check_folder(given["out"])
     records: list[RunRecord] = []
     for generated in given["generated"]:
         made = measure(generated, metrics, chosen, given)

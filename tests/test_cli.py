@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from conftest import record
 
-from cvbench.cli import run_program, split
+from cvbench.cli import run_program
+from cvbench.commands.options import split
 from cvbench.store import write_record
 
 
@@ -137,7 +138,7 @@ def test_mixed_records_are_refused_unless_allowed(tmp_path: Path, capsys: pytest
 
 
 def test_a_comma_before_an_option_belongs_to_the_model() -> None:
-    assert split("a@x=1,y=2,b, c") == ("a@x=1,y=2", "b", "c")
+    assert split(["a@x=1,y=2,b, c"]) == ("a@x=1,y=2", "b", "c")
 
 
 LIGHT = """
@@ -165,12 +166,12 @@ def test_help_lists_and_tables_import_no_torch(arguments: list[str], tmp_path: P
 def test_an_interrupt_exits_130_and_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from cvbench.commands import listing
+    from cvbench.commands.list import LISTS
 
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(listing.LISTS, "models", interrupt)  # type: ignore[arg-type]
+    monkeypatch.setitem(LISTS, "models", interrupt)  # type: ignore[arg-type]
     code, _, err = run(capsys, "list", "models")
     assert code == 130
     assert "same line again" in err

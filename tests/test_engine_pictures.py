@@ -267,3 +267,116 @@ def test_a_strip_of_latents_is_stored_and_one_without_preview_left_out(tmp_path:
     (name,) = gallery.clips[0].latents.values()
     with Image.open(gallery.folder / name) as image:
         assert image.size == (5 * 6, 8)
+
+
+def all_files(folder: Path) -> set[Path]:
+    return {path for path in (folder / "pictures").rglob("*") if path.is_file()}
+
+
+def test_runs_of_other_models_leave_each_others_pictures_alone(tmp_path: Path) -> None:
+    for models in (["a"], ["b", "c"], ["a", "b"]):
+        pictures.save(tmp_path, [record(m, [1, 2]) for m in models], {"s0": tuple(models)}, [shot("s0", *models)])
+    galleries = pictures.read(tmp_path / "pictures")
+    assert sorted(sorted(gallery.models) for gallery in galleries) == [["a"], ["a", "b"], ["b", "c"]]
+    assert pictures.stored(tmp_path, [record("a", [1, 2])], {"s0": ("a",)})
+
+
+def test_other_weights_of_the_same_models_replace_the_old_pictures(tmp_path: Path) -> None:
+    first = record("a", [1, 2])
+    retrained = dataclasses.replace(first, model=ModelFacts("a", "other weights"))
+    pictures.save(tmp_path, [record("b", [1])], {"s0": ("b",)}, [shot("s0", "b")])
+    pictures.save(tmp_path, [first], {"s0": ("a",)}, [shot("s0", "a")])
+    count = len(all_files(tmp_path))
+    pictures.save(tmp_path, [retrained], {"s0": ("a",)}, [shot("s0", "a")])
+    assert len(all_files(tmp_path)) == count
+    assert {g.models.get("a") for g in pictures.read(tmp_path / "pictures")} == {None, "other weights"}
+
+
+def test_an_index_of_an_older_layout_is_replaced_by_its_own_models_alone(tmp_path: Path) -> None:
+    path = pictures.save(tmp_path, [record("a", [1])], {"s0": ("a",)}, [shot("s0", "a")])
+    path.rename(path.with_name("d--p.json"))
+    pictures.save(tmp_path, [record("b", [1])], {"s0": ("b",)}, [shot("s0", "b")])
+    assert len(pictures.read(tmp_path / "pictures")) == 2
+    pictures.save(tmp_path, [record("a", [1, 2])], {"s1": ("a",)}, [shot("s1", "a")])
+    assert not (tmp_path / "pictures" / "d--p.json").exists()
+    assert len(pictures.read(tmp_path / "pictures")) == 2
+
+
+def test_what_another_index_names_is_never_removed(tmp_path: Path) -> None:
+    path = pictures.save(tmp_path, [record("a", [1])], {"s0": ("a",)}, [shot("s0", "a")])
+    raw = json.loads(path.read_text())
+    path.with_name("other.json").write_text(json.dumps({**raw, "models": {"z": "1"}}))
+    pictures.save(tmp_path, [record("a", [1, 2])], {"s1": ("a",)}, [shot("s1", "a")])
+    assert [sorted(g.models) for g in pictures.read(tmp_path / "pictures")] == [["a"], ["z"]]
+
+
+@pytest.mark.parametrize("place", [".", "..", "../..", "/", "x/../..", ""])
+def test_an_index_that_names_a_foreign_folder_removes_nothing(tmp_path: Path, place: str) -> None:
+    (tmp_path / "precious").write_text("mine")
+    path = pictures.save(tmp_path, [record("a", [1])], {"s0": ("a",)}, [shot("s0", "a")])
+    path.write_text(json.dumps({**json.loads(path.read_text()), "folder": place, "clips": []}))
+    pictures.save(tmp_path, [record("a", [1, 2])], {"s1": ("a",)}, [shot("s1", "a")])
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert len(pictures.read(tmp_path / "pictures")) == 1
+
+
+def test_halves_of_a_killed_writer_count_for_nothing(tmp_path: Path) -> None:
+    pictures.save(tmp_path, [record("a", [1])], {"s0": ("a",)}, [shot("s0", "a")])
+    (tmp_path / "pictures" / ".d--p-x.json-abc.part").write_text("{")
+    (tmp_path / "pictures" / ".d--p-x.json").write_text("{")
+    assert len(pictures.read(tmp_path / "pictures")) == 1
+
+
+WRONG = {
+    "data": [3, None], "models": [[], {"a": 1}, "a"], "key": [{}], "protocol": [[1]], "clips": [{"a": 1}, "x", [[]], 7],
+    "folder": [5, "a\0b", "x" * 5000],
+}  # fmt: skip
+WRONG_CLIPS = {
+    "id": [5, None], "frames": ["01", [], [1, 0], [0, 99], [True, 2], [0.0, 1.0], {}], "total": [0, "2", True, 1.5],
+    "height": [-1], "width": [None], "scale": [0], "target": ["ab", [1, 2], ["x"], {}], "latents": [[], {"a": 5}],
+    "recons": [[], {"a": "ab"}, {"a": [1, 2]}, {"a": []}, None], "extra": [1],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "of_clip"),
+    [(k, v, False) for k, vs in WRONG.items() for v in vs]
+    + [(k, v, True) for k, vs in WRONG_CLIPS.items() for v in vs],
+)
+def test_a_foreign_index_is_a_message_and_the_others_are_read(
+    field: str, value: object, of_clip: bool, tmp_path: Path
+) -> None:
+    pictures.save(tmp_path, [record("b", [1])], {"s0": ("b",)}, [shot("s0", "b")])
+    path = pictures.save(tmp_path, [record("a", [1])], {"s0": ("a",)}, [shot("s0", "a")])
+    raw = json.loads(path.read_text())
+    (raw["clips"][0] if of_clip else raw)[field] = value
+    path.write_text(json.dumps(raw))
+    galleries, (problem,) = pictures.read_all(tmp_path / "pictures")
+    assert [list(g.models) for g in galleries] == [["b"]]
+    assert path.name in problem
+    assert "run with --pictures again" in problem
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff\xfe", b'{"a": ' + b"9" * 5000 + b"}", b"null", b"5"])
+def test_no_content_of_an_index_is_an_error_of_cvbench(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_bytes(content)
+    (tmp_path / "folder.json").mkdir()
+    assert len(pictures.read_all(tmp_path)[1]) == 2
+
+
+def test_a_sample_that_lost_a_picture_costs_that_sample_alone(tmp_path: Path) -> None:
+    pictures.save(tmp_path, [record("a", [1, 2])], {"s0": ("a",), "s1": ("a",)}, [shot("s0", "a"), shot("s1", "a")])
+    (gallery,) = pictures.read(tmp_path / "pictures")
+    (gallery.folder / gallery.clips[0].target[0]).write_text("<html>")
+    (left,), (problem,) = pictures.read_all(tmp_path / "pictures")
+    assert [clip.id for clip in left.clips] == ["s1"]
+    assert gallery.clips[0].target[0] in problem
+
+
+def test_names_that_are_no_utf8_have_pictures(tmp_path: Path) -> None:
+    name = "caf\udce9.png"
+    made = dataclasses.replace(record(name, [1]), samples=[dataclasses.replace(record("a", [1]).samples[0], id=name)])
+    choice = pictures.choose([made], 1)
+    pictures.save(tmp_path, [made], choice, [shot(name, name)])
+    assert pictures.stored(tmp_path, [made], choice)
+    assert pictures.read(tmp_path / "pictures")[0].clips[0].id == name

@@ -10,7 +10,7 @@ from conftest import reconstruct
 from safetensors.torch import load_file, save_file
 
 from cvbench import models
-from cvbench.commands.listing import list_models
+from cvbench.commands.list import list_models
 from cvbench.core.protocol import PROTOCOLS
 from cvbench.engine.subject import Listed, Setting
 from cvbench.models.tiny_entries import FOLDER, SHA256, TINY

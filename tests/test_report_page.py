@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from cvbench.cli import run_program
 from cvbench.core.errors import UsageError
 from cvbench.core.records import DataFacts, Failure, ModelFacts, RunRecord, SampleRecord, Score
 from cvbench.engine import pictures
 from cvbench.engine.pictures import Shot
 from cvbench.report import charts, content, markdown, markdown_report, page, render
+from cvbench.store import write_record
 
 EVIL = "<script>alert(1)</script>"
 QUOTED = "\"b\" 'c' `${d}` </script><!--\\u2028\u2028"
@@ -572,3 +574,95 @@ def test_a_report_of_failures_alone_opens(browser: Any, opened: Opened, tmp_path
     assert shown.locator("#tradeoffs .empty:visible").count() == 3
     shown.close()
     assert errors == []
+
+
+def save_apart(folder: Path, *places: Sequence[int]) -> None:
+    """Store pictures by a run for each set of models, all of the same choice of samples."""
+    choice = pictures.choose([record(k) for k in range(4)], 3)
+    for models in places:
+        own = {name: tuple(NAMES[k] for k in models) for name in choice}
+        pictures.save(folder, [record(k) for k in models], own, shots(own))
+
+
+def test_pictures_of_several_runs_are_shown_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_apart(tmp_path, [0], [1, 2], [2, 3])
+    records = [record(k) for k in range(4)]
+    seen = Page(render(records, [tmp_path / "pictures"]))
+    (gallery,) = seen.data("clip-data")
+    assert [[m["name"] for m in clip["models"]] for clip in gallery["clips"]] == [list(NAMES)] * 3
+    assert {card["model"] for card in gallery["cards"]} == set(NAMES)
+    make_report(tmp_path / "one")
+    (whole,) = Page(render(records, [tmp_path / "one" / "pictures"])).data("clip-data")
+    assert {c["id"]: c for c in gallery["clips"]} == {c["id"]: c for c in whole["clips"]}
+    monkeypatch.chdir(tmp_path)
+    assert render(records, [Path("pictures")]) == render(records, [tmp_path / "pictures"])
+    text = markdown_report(records, tmp_path / "md", [tmp_path / "pictures"]).read_text(encoding="utf-8")
+    assert text.count("-worst") == 4
+
+
+def test_samples_of_one_name_and_other_pixels_are_not_laid_side_by_side(tmp_path: Path) -> None:
+    save_apart(tmp_path, [0])
+    other = [dataclasses.replace(s, target=s.target[:, :, ::-1].copy()) for s in shots({"c0": (NAMES[1],)})]
+    pictures.save(tmp_path, [record(1)], {"c0": (NAMES[1],)}, other)
+    (gallery,) = Page(render([record(0), record(1)], [tmp_path / "pictures"])).data("clip-data")
+    assert all(len(clip["models"]) == 1 for clip in gallery["clips"])
+
+
+def test_frames_that_only_one_run_kept_are_left_out_of_both(tmp_path: Path) -> None:
+    save_apart(tmp_path, [0])
+    choice = dict.fromkeys(pictures.choose([record(1)], 3), (NAMES[1],))
+    pictures.save(tmp_path, [record(1)], choice, shots(choice), budget=40_000)
+    (gallery,) = Page(render([record(0), record(1)], [tmp_path / "pictures"])).data("clip-data")
+    for clip in gallery["clips"]:
+        assert all(len(m["pictures"]) == len(m["scores"]) == len(clip["target"]) for m in clip["models"])
+
+
+def test_damaged_pictures_cost_pictures_and_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_apart(tmp_path, [0], [1])
+    (tmp_path / "pictures" / "broken.json").write_text("{")
+    write_record(tmp_path, record(0))
+    assert run_program(["report", str(tmp_path)]) == 3
+    assert "broken.json is no index of pictures" in capsys.readouterr().err
+    seen = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+    assert len(seen.data("clip-data")[0]["clips"]) == 3
+    assert "broken.json" in seen.text
+    for path in (tmp_path / "pictures").glob("*--*.json"):
+        path.write_text("[]")
+    assert run_program(["report", str(tmp_path), "--markdown"]) == 3
+    assert "no index of pictures" in (tmp_path / "report.md").read_text(encoding="utf-8")
+
+
+def test_a_picture_that_does_not_decode_costs_its_sheet(tmp_path: Path) -> None:
+    save_apart(tmp_path, [0])
+    for path in (tmp_path / "pictures").rglob("*.webp"):
+        path.write_bytes(path.read_bytes()[:40])
+    text = markdown_report([record(0)], tmp_path, [tmp_path / "pictures"]).read_text(encoding="utf-8")
+    assert "no sheet of" in text
+
+
+def test_the_net_of_lpips_is_not_the_version_of_a_package() -> None:
+    made = record(0, protocol={**record(0).protocol, "lpips": "vgg"}, environment={"lpips": "0.1.4", "torch": "2.9"})
+    ((_, facts),) = page.setups(content.group([made]))
+    assert (facts["lpips"], facts["package lpips"], facts["torch"]) == ("vgg", "0.1.4", "2.9")
+
+
+def test_the_charting_library_is_bundled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CVBENCH_CACHE", str(tmp_path))
+    bundle = charts.library.__wrapped__()
+    monkeypatch.setattr(charts, "_bundle", lambda: pytest.fail("bundled again"))
+    assert charts.library.__wrapped__() == bundle
+    (path,) = (tmp_path / "charts").iterdir()
+    path.write_text(path.read_text(encoding="utf-8").replace("vega", "evil", 1), encoding="utf-8")
+    monkeypatch.setattr(charts, "_bundle", lambda: "anew")
+    assert charts.library.__wrapped__() == "anew"
+    monkeypatch.setenv("CVBENCH_CACHE", str(path))
+    assert charts.library.__wrapped__() == "anew"
+
+
+def test_names_that_no_encoding_holds_are_shown(tmp_path: Path) -> None:
+    evil = "caf\udce9\x1b\u202e"
+    made = record(0, model=dataclasses.replace(record(0).model, name=evil), failures=[Failure(evil, evil)])
+    text = render([made], title=evil)
+    assert text.encode()
+    assert not set(text) & set("\x1b\u202e")
+    assert markdown_report([made], tmp_path, title=evil).read_text(encoding="utf-8")

@@ -1,6 +1,10 @@
 """Interpolating files: given frames come back exactly, what lies between is right by hand, no work is done twice."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from test_nets_rife import SMALL
 
+from cvbench.cli import run_program
 from cvbench.core.errors import MissingWeights, UnknownName, UnsuitableInput, UsageError
 from cvbench.core.types import Sampling
 from cvbench.data.frames import read_file
@@ -378,3 +383,82 @@ def test_progress_counts_clips_and_the_frames_of_a_single_one(tmp_path: Path) ->
     write_numbered(tmp_path / "clips" / "b", moving(2))
     linear(tmp_path / "clips", tmp_path / "two", progress=lambda *call: calls.append(call))
     assert calls == [("interpolated clips", 1, 2), ("interpolated clips", 2, 2)]
+
+
+@pytest.mark.parametrize("content", ['{"a.mkv": 5}', "[]", "5", "[" * 100_000, '{"a.mkv": []}'])
+def test_a_manifest_of_other_values_is_refused(content: str, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", moving(2))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / MANIFEST).write_text(content)
+    with pytest.raises(UsageError, match="no list of interpolated clips"):
+        linear(clip, tmp_path / "out")
+
+
+@pytest.mark.parametrize("entry", [{}, {"frames": 3}, {"frames": [3]}, {"key": "x", "frames": [1, 2]}])
+def test_an_entry_of_the_manifest_that_is_not_whole_is_made_again(entry: dict[str, Any], tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", moving(2))
+    (first,) = linear(clip, tmp_path / "out")
+    kept = json.loads((tmp_path / "out" / MANIFEST).read_text())["a.mkv"]
+    (tmp_path / "out" / MANIFEST).write_text(json.dumps({"a.mkv": {**kept, "frames": None, **entry}}))
+    (again,) = linear(clip, tmp_path / "out")
+    assert (again.error, again.reused, again.frames) == (None, False, first.frames)
+
+
+def test_names_as_long_as_the_system_takes_are_kept(tmp_path: Path) -> None:
+    long, umlauts = "x" * 251, "ü" * 125
+    write_clip(tmp_path / "in" / f"{long}.mp4", moving(2))
+    write_clip(tmp_path / "in" / f"{umlauts}.mp4", moving(2))
+    write_numbered(tmp_path / "in" / ("y" * 255), moving(2))
+    for ending in ("a.ts", "b.ts"):  # whose result would be NAME.mkv, a byte too long
+        write_clip(tmp_path / "in" / f"{'z' * 251}{ending}", moving(40))
+    results = linear(tmp_path / "in", tmp_path / "out")
+    assert [r.error for r in results] == [None] * 5
+    assert len({r.target for r in results}) == 5
+    assert max(len(os.fsencode(p.name)) for p in (tmp_path / "out").iterdir()) <= 255
+    assert all(r.reused for r in linear(tmp_path / "in", tmp_path / "out"))
+
+
+def test_a_name_that_is_no_utf8_is_interpolated_or_named_and_the_others_go_on(tmp_path: Path) -> None:
+    write_clip(tmp_path / "in" / "a.mp4", moving(2))
+    odd = os.fsdecode(b"caf\xe9")
+    shutil.copy(tmp_path / "in" / "a.mp4", tmp_path / "in" / f"{odd}.mp4")
+    write_numbered(tmp_path / "in" / f"{odd}-frames", moving(2))
+    write_clip(tmp_path / "in" / "z.mp4", moving(2, seed=1))
+    results = {r.source: r for r in linear(tmp_path / "in", tmp_path / "out")}
+    assert [results[name].error for name in ("a.mp4", "z.mp4", f"{odd}-frames")] == [None] * 3
+    assert all(linear(tmp_path / "in", tmp_path / "out")[i].reused for i in (0, -1))
+    line = ["interpolate", str(tmp_path / "in"), "--model", "interp-linear", "--out", str(tmp_path / "o")]
+    assert run_program(line) in (0, 3)
+
+
+@pytest.mark.parametrize("out", ["file/out", "x" * 300])
+def test_an_output_that_cannot_be_written_is_named_before_anything_is_made(out: str, tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", moving(2))
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match="--out"):
+        linear(clip, tmp_path / out)
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from cvbench.tasks.interpolation import interpolate_path
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+for result in interpolate_path(Path(sys.argv[1]), Path(sys.argv[2]), 4, "interp-linear", "cpu"):
+    print(result.source, result.error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits on files")
+def test_a_file_that_cannot_be_finished_costs_its_own_clip_and_leaves_no_part(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), np.uint8)
+    write_clip(tmp_path / "in" / "a.mp4", moving(2))
+    write_clip(tmp_path / "in" / "big.mkv", noise, codec="ffv1")
+    write_numbered(tmp_path / "in" / "frames", noise[:, :16].repeat(20, 1))
+    write_clip(tmp_path / "in" / "z.mp4", moving(2))
+    line = [sys.executable, "-c", FULL, str(tmp_path / "in"), str(tmp_path / "out")]
+    done = subprocess.run(line, capture_output=True, text=True, check=True)
+    errors = dict(line.split(" ", 1) for line in done.stdout.splitlines())
+    assert (errors["a.mp4"], errors["z.mp4"]) == ("None", "None")
+    assert "File too large" in errors["big.mkv"]
+    assert sorted(p.name for p in (tmp_path / "out").rglob("*") if "part" in p.name or p.name == "big.mkv") == []

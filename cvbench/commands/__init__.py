@@ -1,1 +1,16 @@
-"""The commands of the program, one module each."""
+"""The commands of the program, one module each; `COMMANDS` is the list, in the order in which help shows it."""
+
+COMMANDS = {
+    "run": "Reconstruct data with models, measure, store, and print a table.",
+    "score": "Measure generated pictures or videos against a reference set, their prompts or their first frames.",
+    "table": "Print the table of records made by `run`, or a published table (1 to 8) filled from them.",
+    "report": "Write one HTML file: tables, plots, per-frame curves, clips with a wipe and difference maps.",
+    "compare": "Compare two runs, or models of one run, sample by sample: is the difference real?",
+    "check": "Check a run against a baseline: what got worse?",
+    "baseline": "Store scores for later runs to be checked against.",
+    "interpolate": "Put frames between the frames of a clip, or of every clip in a folder.",
+    "list": "List models, data sets, metrics, suites or protocols.",
+    "weights": "Find, fetch and verify weights.",
+    "doctor": "Say what works on this machine: packages, device, decoders, caches, data and weights.",
+}
+"""Name of each command, which is that of its module here, and what it does in one line."""

@@ -1,4 +1,4 @@
-"""What works on this machine, for `cvbench doctor`."""
+"""`cvbench doctor`: what works on this machine."""
 
 import importlib
 import importlib.metadata
@@ -6,7 +6,11 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 from cvbench import __version__, weights
+from cvbench.commands.codes import DONE, INCOMPLETE
+from cvbench.commands.console import print_rows
 from cvbench.core.config import load_config
 from cvbench.core.errors import CvbenchError
 from cvbench.data import DATASETS
@@ -16,6 +20,18 @@ from cvbench.store import cache_root
 PACKAGES = ("torch", "torchvision", "diffusers", "lpips", "av", "PIL", "scipy", "open_clip", "huggingface_hub")
 OPTIONAL = {"decord": "cvbench[decord]", "dreamsim": "cvbench[pic]"}
 DISTRIBUTIONS = {"PIL": "pillow", "open_clip": "open_clip_torch"}
+
+
+@click.command("doctor")
+def command() -> int:
+    """Say what works on this machine: packages, device, decoders, caches, data and weights.
+
+    \b
+      cvbench doctor
+    """
+    findings = examine(Path.cwd())
+    print_rows(("", "what", "finding"), [("ok" if f.ok else "MISSING", f.what, f.text) for f in findings])
+    return DONE if all(f.ok or f.optional for f in findings) else INCOMPLETE
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from xml.etree import ElementTree as ET
 
 from cvbench.compare.finding import CheckResult, Finding
 from cvbench.compare.text import check_markdown, ordered, outcome, place
+from cvbench.core.text import visible
 
 ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML 1.0
 FAILING = {"regression": "failure", "incomplete": "error"}
@@ -59,7 +60,7 @@ def _case(suite: ET.Element, finding: Finding) -> None:
 
 
 def _legal(text: str) -> str:
-    return ILLEGAL.sub("\ufffd", text)
+    return visible(ILLEGAL.sub("\ufffd", text))
 
 
 def annotations(result: CheckResult) -> Iterator[str]:
@@ -74,7 +75,7 @@ def annotations(result: CheckResult) -> Iterator[str]:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return visible(text).replace("%", "%25").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:
@@ -83,7 +84,7 @@ def _property(text: str) -> str:
 
 def write_summary(result: CheckResult, path: Path) -> None:
     """Append a check to the summary of a GitHub job, the file that GITHUB_STEP_SUMMARY names."""
-    text = f"## cvbench check\n\n{check_markdown(result)}\n".encode("utf-8", "replace")
+    text = visible(f"## cvbench check\n\n{check_markdown(result)}\n").encode()
     if len(text) > LARGEST:
         text = text[:LARGEST].rpartition(b"\n")[0] + b"\n\nCut off here; the whole is in the job's log.\n"
     with path.open("ab") as file:

@@ -46,3 +46,7 @@ class BadRange(BadOutput):
 
 class Unavailable(CvbenchError):
     """A metric or model that cannot be computed here; the message says why."""
+
+
+class Unwritable(CvbenchError):
+    """A folder or file that cannot be made or written to; said before any work is done for it."""

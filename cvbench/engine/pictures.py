@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from PIL import Image, features
 from cvbench.core.digest import digest
 from cvbench.core.errors import UnsuitableInput, UsageError
 from cvbench.core.records import RunRecord
+from cvbench.core.text import legible, visible
 from cvbench.core.types import Pixels
 from cvbench.metrics import METRICS
 from cvbench.store import atomic, file_name, write_text
@@ -66,7 +67,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Gallery:
-    """What a run stored of one data set; `models` holds the digest of each model pictured."""
+    """What a run stored of one data set; `models` holds the digest of each of its models."""
 
     data: str
     protocol: str
@@ -183,10 +184,8 @@ def _code_colours(codes: Num[np.ndarray, "t h w"]) -> Pixels:
 
 def stored(folder: Path, records: Sequence[RunRecord], choice: Choice, budget: int = BUDGET) -> bool:
     """Tell whether the pictures that `save` would write are all there, so that a finished run does no work again."""
-    try:
-        return any(gallery.key == _key(records, choice, budget) for gallery in read(folder / "pictures"))
-    except UsageError:
-        return False
+    tried = map(_try, _indices(folder / "pictures"))
+    return _key(records, choice, budget) in (gallery.key for gallery, problem in tried if gallery and not problem)
 
 
 def save(
@@ -195,12 +194,16 @@ def save(
     """Write pictures of `shots` into `folder`/pictures, lossless WebP (PNG without it); return the index, written last.
 
     Of each clip up to FRAMES frames, evenly spaced, fewer where `budget` bytes would be exceeded; where not even
-    LEAST_FRAMES fit, pictures are averaged down by 2, 4, ... first. What an earlier choice stored is removed.
+    LEAST_FRAMES fit, pictures are averaged down by 2, 4, ... first.
+
+    Every set of models has its own index and folder, so that runs of other models into one folder, also at the same
+    time, leave each other's pictures alone. What an earlier choice of the same models stored is removed.
     """
     data, protocol, key = records[0].data.name, records[0].protocol.name, _key(records, choice, budget)
-    name = file_name(data, protocol)
+    models = {r.model.name: r.model.digest for r in records}
+    name = file_name(visible(data), visible(protocol), digest(legible(sorted(models)))[:12])
     home = folder / "pictures" / name / key[:12]
-    left, series = budget, sum(1 + len(models) for models in choice.values())
+    left, series = budget, sum(1 + len(kept) for kept in choice.values())
     clips = []
     for number, shot in enumerate(shots):
         own = 1 + len(shot.recons)
@@ -209,25 +212,41 @@ def save(
         left, series = left - size, series - own
     index = {
         "schema": SCHEMA, "data": data, "protocol": protocol, "key": key, "folder": f"{name}/{key[:12]}",
-        "models": {r.model.name: r.model.digest for r in records}, "clips": clips,
+        "models": models, "clips": clips,
     }  # fmt: skip
     path = folder / "pictures" / f"{name}.json"
-    write_text(path, json.dumps(index, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    _remove_others(home)
+    before = _places(path.parent, data, protocol, set(models))
+    write_text(path, json.dumps(index, indent=1, allow_nan=False) + "\n")
+    _remove(path, home, before)
     return path
 
 
-def _remove_others(home: Path) -> None:
-    """Remove what earlier choices stored beside `home`."""
-    for old in home.parent.iterdir() if home.parent.is_dir() else ():
-        if old != home:
-            shutil.rmtree(old, ignore_errors=True)
+def _places(root: Path, data: str, protocol: str, models: set[str]) -> dict[Path, str]:
+    """Return by index the folders of what was stored for the very same models, wherever its index lies."""
+    galleries = {path: gallery for path in _indices(root) if (gallery := _try(path)[0])}
+    same = {p: g for p, g in galleries.items() if (g.data, g.protocol, set(g.models)) == (data, protocol, models)}
+    return {path: gallery.folder.relative_to(root).as_posix() for path, gallery in same.items()}
+
+
+def _remove(new: Path, kept: Path, before: Mapping[Path, str]) -> None:
+    """Remove what the index `new` of the folder `kept` has replaced, unless another index names it."""
+    for path in before:
+        if path != new:
+            path.unlink(missing_ok=True)
+    named = {gallery.folder.resolve() for path in _indices(new.parent) if (gallery := _try(path)[0])}
+    named.add(kept.resolve())
+    for place in before.values():
+        home = new.parent / place
+        if home.resolve() not in named:
+            shutil.rmtree(home, ignore_errors=True)
+            with suppress(OSError):  # not empty: others' pictures lie beside it
+                home.parent.rmdir()
 
 
 def _key(records: Sequence[RunRecord], choice: Choice, budget: int) -> str:
     """Digest of all that decides the stored pictures."""
     made = [[r.model.name, r.model.digest, r.data.manifest, r.protocol.as_dict()] for r in records]
-    return digest([SCHEMA, budget, made, {k: list(v) for k, v in choice.items()}])
+    return digest(legible([SCHEMA, budget, made, choice]))
 
 
 def _save_shot(home: Path, number: str, shot: Shot, share: int) -> tuple[Stored, int]:
@@ -238,7 +257,7 @@ def _save_shot(home: Path, number: str, shot: Shot, share: int) -> tuple[Stored,
     frames = evenly(total, count)
     spent, files = 0, {}
     for place, (model, video) in enumerate(videos.items()):
-        stem = f"{number}-{place:02}-{file_name(model or 'target')}"
+        stem = f"{number}-{place:02}-{file_name(visible(model or 'target'))}"
         shown = [shrink(video[:, i], scale) for i in frames]
         written = [_write(home / f"{stem}-{i:04}", picture) for i, picture in zip(frames, shown, strict=True)]
         files[model] = [path.name for path, _ in written]
@@ -247,7 +266,7 @@ def _save_shot(home: Path, number: str, shot: Shot, share: int) -> tuple[Stored,
     for place, (model, values) in enumerate(shot.latents.items()):
         with suppress(UnsuitableInput):  # a preview is no result: without one the sample still stands
             strip = _strip(latent_preview(values))
-            path, size = _write(home / f"{number}-{place:02}-{file_name(model)}-latents", strip)
+            path, size = _write(home / f"{number}-{place:02}-{file_name(visible(model))}-latents", strip)
             latents[model], spent = path.name, spent + size
     target = files.pop("")
     return Stored(shot.id, frames, total, height, width, scale, target, files, latents), spent
@@ -308,28 +327,106 @@ def read(folder: Path) -> list[Gallery]:
     Raises UsageError for an index that is damaged or of another schema, and for files that are missing or lie
     outside the folder.
     """
-    return [_read_index(path) for path in sorted(folder.glob("*.json"))]
+    galleries, problems = read_all(folder)
+    if problems:
+        raise UsageError(problems[0])
+    return galleries
+
+
+def read_all(*folders: Path) -> tuple[list[Gallery], list[str]]:
+    """Read what can be read of `pictures` folders, and say of each index what cannot, naming the file."""
+    tried = [_try(path) for folder in folders for path in _indices(folder)]
+    return [gallery for gallery, _ in tried if gallery], [problem for _, problem in tried if problem]
+
+
+def _indices(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*.json") if not path.name.startswith("."))
+
+
+AGAIN = "run with --pictures again"
+
+
+def _try(path: Path) -> tuple[Gallery | None, str]:
+    """Read an index; return what of it can be shown, and what is wrong with it."""
+    try:
+        gallery = _read_index(path)
+    except UsageError as error:
+        return None, str(error)
+    faults = [(clip.id, fault) for clip in gallery.clips if (fault := _fault(clip, gallery.folder, path.parent))]
+    if not faults:
+        return gallery, ""
+    kept = [clip for clip in gallery.clips if clip.id not in dict(faults)]
+    return (replace(gallery, clips=kept) if kept else None), f"{path} {faults[0][1]}; {AGAIN}"
 
 
 def _read_index(path: Path) -> Gallery:
-    again = "run with --pictures again"
     try:
         raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if raw["schema"] != SCHEMA:
-            raise UsageError(f"{path}: schema {raw['schema']}, this cvbench reads schema {SCHEMA}; {again}")
-        clips = [Stored(**clip) for clip in raw["clips"]]
+            raise UsageError(f"{path}: schema {str(raw['schema'])[:20]}, this cvbench reads schema {SCHEMA}; {AGAIN}")
+        texts = [raw[key] for key in ("data", "protocol", "key", "folder")]
+        _expect(all(isinstance(text, str) for text in texts), "data, protocol, key or folder is no text")
+        _expect(_of_texts(raw["models"]), "models are no digests by name")
+        clips = [_stored(clip) for clip in raw["clips"]]
         home = path.parent / raw["folder"]
-        wrong = [name for clip in clips for name in _files(clip) if not _inside(path.parent, home / name)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is no index of pictures: {error!r}; {again}") from error
-    if wrong:
-        raise UsageError(f"{path} names {wrong[0]!r}, which is not in that folder; {again}")
+        _expect(home.resolve().parent.is_relative_to(path.parent.resolve()), f"{raw['folder']!r} lies elsewhere")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(f"{path} is no index of pictures: {str(error)[:200]!r}; {AGAIN}") from error
     return Gallery(raw["data"], raw["protocol"], raw["key"], raw["models"], clips, home)
 
 
-def _files(clip: Stored) -> list[str]:
+def _stored(raw: Any) -> Stored:
+    """Return the entry of a sample. Raises ValueError or TypeError for one that no run wrote."""
+    clip = Stored(**raw)
+    sizes = (clip.total, clip.height, clip.width, clip.scale)
+    _expect(isinstance(clip.id, str), f"id {clip.id!r} is no text")
+    _expect(all(type(size) is int and size > 0 for size in sizes), f"{clip.id}: total, height, width or scale")
+    _expect(_are_frames(clip.frames, clip.total), f"{clip.id}: frames {clip.frames!r}")
+    _expect(isinstance(clip.recons, dict) and _of_texts(clip.latents), f"{clip.id}: recons or latents")
+    _expect(all(_are_texts(files) for files in (clip.target, *clip.recons.values())), f"{clip.id}: files")
+    return clip
+
+
+def _expect(holds: bool, what: str) -> None:
+    if not holds:
+        raise ValueError(what)
+
+
+def _are_frames(value: object, total: int) -> bool:
+    """Tell whether these are indices of frames, ascending."""
+    if not isinstance(value, list) or not all(type(frame) is int and 0 <= frame < total for frame in value):
+        return False
+    return bool(value) and value == sorted(set(value))
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
+def _of_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+
+
+def files_of(clip: Stored) -> list[str]:
+    """Return the names of all pictures of a sample."""
     return [*clip.target, *clip.latents.values(), *(name for files in clip.recons.values() for name in files)]
 
 
-def _inside(root: Path, path: Path) -> bool:
-    return path.is_file() and path.resolve().is_relative_to(root.resolve())
+def _fault(clip: Stored, home: Path, root: Path) -> str:
+    """Say what keeps a sample from being shown: a file that is no picture inside `root`, or not one a frame."""
+    for name in files_of(clip):
+        if not _is_picture(root, home / name):
+            return f"names {name!r}, a picture which is not in that folder"
+    uneven = any(len(files) != len(clip.frames) for files in (clip.target, *clip.recons.values()))
+    return f"has not one picture a frame of {clip.id}" if uneven else ""
+
+
+def _is_picture(root: Path, path: Path) -> bool:
+    try:
+        if not (path.is_file() and path.resolve().is_relative_to(root.resolve())):
+            return False
+        with path.open("rb") as file:
+            begin = file.read(12)
+    except (OSError, ValueError):
+        return False
+    return begin.startswith(b"\x89PNG\r\n") or (begin[:4], begin[8:]) == (b"RIFF", b"WEBP")

@@ -4,8 +4,15 @@ Vega-Lite through vl-convert: 0.9 MB inlined (Plotly: 4.8 MB), every mark carrie
 under a content security policy, and the same specification becomes a static SVG without a browser.
 """
 
+import hashlib
+import importlib.metadata
+from contextlib import suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
+
+from cvbench.core.text import legible
+from cvbench.store import cache_root, write_text
 
 Spec = dict[str, Any]
 BLUE, SKY, VERMILION, ORANGE = "#0072B2", "#56B4E9", "#D55E00", "#E69F00"
@@ -49,15 +56,42 @@ contributors, BSD-3-Clause, https://vega.github.io */
 
 @lru_cache(maxsize=1)
 def library() -> str:
-    """Return the charting library as one module that sets `window.vegaEmbed`; it makes no requests."""
+    """Return the charting library as one module that sets `window.vegaEmbed`; it makes no requests.
+
+    Bundled once for each version of vl-convert, which takes longer than all the rest of a report; then from the cache.
+    """
+    version = importlib.metadata.version("vl-convert-python")
+    path = cache_root() / "charts" / f"vega-{version}.js"
+    kept = _kept(path)
+    if kept is None:
+        kept = _bundle()
+        with suppress(OSError):  # a cache that cannot be written costs a second
+            write_text(path, f"{_seal(kept)}\n{kept}")
+    return kept
+
+
+def _bundle() -> str:
     import vl_convert
 
     bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     return NOTICE + bundle.replace("</script", "<\\/script")
 
 
+def _kept(path: Path) -> str | None:
+    """Return the bundle in the cache, None when there is none or it is not as it was written."""
+    try:
+        seal, _, text = path.read_bytes().decode().partition("\n")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if seal == _seal(text) else None
+
+
+def _seal(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def svg(spec: Spec, dark: bool) -> str:
     """Draw a specification."""
     import vl_convert
 
-    return vl_convert.vegalite_to_svg(spec, config=theme(dark))
+    return vl_convert.vegalite_to_svg(legible(spec), config=theme(dark))

@@ -1,12 +1,15 @@
 """The pictured samples of a report: stored pictures joined with the scores of what they show."""
 
 import base64
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from cvbench.core.records import RunRecord
-from cvbench.engine.pictures import Gallery, Stored, quality_metric, sample_scores, worst_first
+from cvbench.engine.pictures import Gallery, Stored, files_of, quality_metric, sample_scores, worst_first
 from cvbench.metrics import METRICS
 from cvbench.report.content import Group
 
@@ -27,12 +30,95 @@ class Pictured:
 def pictured(groups: Sequence[Group], galleries: Sequence[Gallery]) -> list[Pictured]:
     """Join stored pictures with the records they belong to, within EMBEDDED bytes in all."""
     found, left = [], EMBEDDED
-    for gallery in galleries:
-        for owner in groups:
-            if (owner.data, owner.protocol) == (gallery.data, gallery.protocol):
-                kept, left = _within(gallery, left)
-                found.append(_join(owner, gallery, kept))
+    for owner in groups:
+        for gallery in merged(owner, galleries):
+            kept, left = _within(gallery, left)
+            found.append(_join(owner, gallery, kept))
     return found
+
+
+def merged(owner: Group, galleries: Sequence[Gallery]) -> list[Gallery]:
+    """Return the pictures of a group's models as one gallery, whatever runs kept them; none where there are none.
+
+    Models are shown together where the sample is the same: same target, size and some of the same frames.
+    """
+    own = [_of_records(owner, gallery) for gallery in _of_group(owner, galleries)]
+    clips = [clip for gallery in own for clip in gallery.clips]
+    if not clips:
+        return []
+    models = {name: held for gallery in reversed(own) for name, held in gallery.models.items()}
+    return [replace(own[0], models=models, clips=_together(clips))]
+
+
+def _of_group(owner: Group, galleries: Sequence[Gallery]) -> list[Gallery]:
+    return [g for g in galleries if (g.data, g.protocol) == (owner.data, owner.protocol)]
+
+
+def _of_records(owner: Group, gallery: Gallery) -> Gallery:
+    """Return a gallery without the models that its records show to be others now, every file by its whole path."""
+    held = {(r.model.name, r.model.digest) for r in owner.records}
+    others = {name for name, _ in held} - {name for name, found in gallery.models.items() if (name, found) in held}
+    models = {name: found for name, found in gallery.models.items() if name not in others}
+    clips = [_placed(clip, gallery.folder.absolute(), others) for clip in gallery.clips]
+    return replace(gallery, models=models, clips=[clip for clip in clips if clip.recons])
+
+
+def _placed(clip: Stored, folder: Path, without: Collection[str]) -> Stored:
+    recons = {m: [str(folder / name) for name in files] for m, files in clip.recons.items() if m not in without}
+    latents = {m: str(folder / name) for m, name in clip.latents.items() if m in recons}
+    return replace(clip, target=[str(folder / name) for name in clip.target], recons=recons, latents=latents)
+
+
+def _together(clips: Sequence[Stored]) -> list[Stored]:
+    """Join the series of each sample, in the order in which samples first appear."""
+    found: list[Stored] = []
+    for clip in clips:
+        place = next((i for i, other in enumerate(found) if _same(other, clip)), None)
+        if place is None:
+            found.append(clip)
+        else:
+            found[place] = _joined(found[place], clip)
+    return found
+
+
+def _same(a: Stored, b: Stored) -> bool:
+    """Tell whether two entries show the same pixels of the same sample."""
+    if (a.id, a.total, a.height, a.width, a.scale) != (b.id, b.total, b.height, b.width, b.scale):
+        return False
+    common = sorted(set(a.frames) & set(b.frames))
+    return bool(common) and _same_picture(*(clip.target[list(clip.frames).index(common[0])] for clip in (a, b)))
+
+
+def _same_picture(a: str, b: str) -> bool:
+    if Path(a).read_bytes() == Path(b).read_bytes():
+        return True
+    try:
+        with Image.open(a) as first, Image.open(b) as second:  # the same pixels, written by another version
+            return first.size == second.size and first.convert("RGB").tobytes() == second.convert("RGB").tobytes()
+    except (OSError, ValueError, SyntaxError):  # a damaged picture is like no other
+        return False
+
+
+def _joined(a: Stored, b: Stored) -> Stored:
+    """Return all models of both on the frames that both show; of a model that both have, the first's."""
+    frames = sorted(set(a.frames) & set(b.frames))
+
+    def on_frames(clip: Stored, files: Sequence[str]) -> list[str]:
+        return [files[list(clip.frames).index(frame)] for frame in frames]
+
+    recons = {name: on_frames(clip, files) for clip in (b, a) for name, files in clip.recons.items()}
+    ordered = {name: recons[name] for name in dict.fromkeys([*a.recons, *b.recons])}
+    return replace(a, frames=frames, target=on_frames(a, a.target), recons=ordered, latents={**b.latents, **a.latents})
+
+
+def unlike(owner: Group, galleries: Sequence[Gallery]) -> list[str]:
+    """Say of which models there are only pictures of other weights."""
+    own = _of_group(owner, galleries)
+    names = list(dict.fromkeys(r.model.name for r in owner.records))
+    pictured_ones = {r.model.name for r in owner.records for g in own if g.models.get(r.model.name) == r.model.digest}
+    other = [name for name in names if name not in pictured_ones and any(name in g.models for g in own)]
+    text = f"{owner.data}: pictures of {', '.join(other)} are of other weights or versions and are left out"
+    return [text] if other else []
 
 
 def own_records(owner: Group, gallery: Gallery) -> list[RunRecord]:
@@ -42,12 +128,7 @@ def own_records(owner: Group, gallery: Gallery) -> list[RunRecord]:
 
 def _join(owner: Group, gallery: Gallery, kept: Sequence[Stored]) -> Pictured:
     records = own_records(owner, gallery)
-    other = [r.model.name for r in owner.records if r not in records and r.model.name in gallery.models]
     notes = []
-    if other:
-        notes.append(
-            f"{gallery.data}: pictures of {', '.join(other)} are of other weights or versions and are left out"
-        )
     if len(kept) < len(gallery.clips):
         lost = f"{len(gallery.clips) - len(kept)} of {len(gallery.clips)}"
         notes.append(f"{gallery.data}: {lost} pictured samples are left out to keep this file below 30 MB")
@@ -58,8 +139,7 @@ def _within(gallery: Gallery, left: int) -> tuple[list[Stored], int]:
     """Return the clips whose pictures fit into `left` bytes, and what is left then."""
     kept: list[Stored] = []
     for clip in gallery.clips:
-        names = [*clip.target, *clip.latents.values(), *(n for files in clip.recons.values() for n in files)]
-        left -= sum((gallery.folder / name).stat().st_size for name in names)
+        left -= sum((gallery.folder / name).stat().st_size for name in files_of(clip))
         if left < 0:
             return kept, 0
         kept.append(clip)

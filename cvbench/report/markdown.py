@@ -10,7 +10,8 @@ from PIL import Image
 from cvbench import tables
 from cvbench.core.errors import UsageError
 from cvbench.core.records import RunRecord
-from cvbench.engine.pictures import Gallery, Picture, Stored, evenly, read
+from cvbench.core.text import visible
+from cvbench.engine.pictures import Gallery, Picture, Stored, evenly, read_all
 from cvbench.metrics import METRICS
 from cvbench.report import charts, clips, content, frames
 from cvbench.report.scatter import scatter
@@ -42,10 +43,12 @@ def markdown_report(
         ]
     for group in groups:
         parts += _charts(group, folder)
-    for gallery in (gallery for path in pictures for gallery in read(path)):
-        for group in groups:
-            if (group.data, group.protocol) == (gallery.data, gallery.protocol):
-                parts += _sheets(group, gallery, folder)
+    galleries, problems = read_all(*pictures)
+    for group in groups:
+        for gallery in clips.merged(group, galleries):
+            parts += _sheets(group, gallery, folder)
+        problems += clips.unlike(group, galleries)
+    parts += ["## Pictures left out", *(f"- {plain(problem)}" for problem in problems)] if problems else []
     path = folder / "report.md"
     write_text(path, "\n\n".join(parts) + "\n")
     return path
@@ -53,13 +56,17 @@ def markdown_report(
 
 def plain(text: str) -> str:
     """Return text that Markdown and HTML take for nothing but text."""
-    escaped = re.sub(r"([\\`*_\[\]#|~])", r"\\\1", " ".join(text.split()))
+    escaped = re.sub(r"([\\`*_\[\]#|~])", r"\\\1", visible(" ".join(text.split())))
     return escaped.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def attribute(text: str) -> str:
     """Return text for a quoted HTML attribute."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return visible(text).replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+
+
+def _file_name(*parts: str) -> str:
+    return file_name(*map(visible, parts))
 
 
 def _charts(group: content.Group, folder: Path) -> list[str]:
@@ -70,7 +77,7 @@ def _charts(group: content.Group, folder: Path) -> list[str]:
     for axis in content.AXES:
         if points := content.points(group.records, metric, axis):
             spec = charts.sized(scatter(points, metric, axis), WIDTH, HEIGHT)
-            parts.append(_drawing(spec, folder, file_name(group.label, metric, axis.key)))
+            parts.append(_drawing(spec, folder, _file_name(group.label, metric, axis.key)))
     curves = content.curves(group.records, metric)
     if curves:
         parts.append(
@@ -79,7 +86,7 @@ def _charts(group: content.Group, folder: Path) -> list[str]:
         drawn = [charts.sized(frames.curve(c, metric, frames.span_of(curves)), WIDTH, CURVE_HEIGHT) for c in curves]
         for c, spec in zip(curves, drawn, strict=True):
             title = {"text": f"{c.model}, {frames.grouping(c)}", "anchor": "start"}
-            parts.append(_drawing({**spec, "title": title}, folder, file_name(group.label, metric, c.model)))
+            parts.append(_drawing({**spec, "title": title}, folder, _file_name(group.label, metric, c.model)))
     return parts
 
 
@@ -97,9 +104,14 @@ def _sheets(group: content.Group, gallery: Gallery, folder: Path) -> list[str]:
     parts = [f"## Pictures of {plain(group.label)}", f"Above each other: target, reconstruction, difference × {GAIN}."]
     for card in cards:
         clip = gallery.clips[card["clip"]]
-        name = file_name(group.label, card["model"], card["kind"]) + ".png"
+        name = _file_name(group.label, card["model"], card["kind"]) + ".png"
+        try:
+            sheet = contact_sheet(gallery, clip, card["model"])
+        except (OSError, ValueError, SyntaxError) as error:  # a picture that does not decode
+            parts.append(plain(f"{card['model']}: no sheet of {card['id']}: {error}"))
+            continue
         with atomic(folder / "report" / name) as file:
-            Image.fromarray(contact_sheet(gallery, clip, card["model"])).save(file, "PNG", optimize=True)
+            Image.fromarray(sheet).save(file, "PNG", optimize=True)
         says = f"{card['model']}, {card['kind']}: {card['id']}, {card['score']}, {card['place']}"
         parts += [plain(says), f'<img src="report/{name}" alt="{attribute(says)}">']
     return parts if cards else []

@@ -15,7 +15,8 @@ from markupsafe import Markup
 from cvbench import __version__, tables
 from cvbench.core.errors import UsageError
 from cvbench.core.records import RunRecord
-from cvbench.engine.pictures import read
+from cvbench.core.text import legible, visible
+from cvbench.engine.pictures import read_all
 from cvbench.metrics import METRICS
 from cvbench.report import charts, clips, content, frames
 from cvbench.report.scatter import scatter
@@ -29,12 +30,14 @@ def render(records: Sequence[RunRecord], pictures: Sequence[Path] = (), title: s
     """Return the report of `records` as HTML; `pictures` are the `pictures` folders of their runs.
 
     The file holds all it needs. Its content security policy allows no request, and no script but its own. Raises
-    UsageError when there are no records, or for a damaged folder of pictures.
+    UsageError when there are no records; what is wrong with pictures is said in the report.
     """
     if not records:
         raise UsageError("there are no records to report on")
     groups = content.group(records)
-    shown = clips.pictured(groups, [gallery for folder in pictures for gallery in read(folder)])
+    galleries, problems = read_all(*pictures)
+    problems += [text for group in groups for text in clips.unlike(group, galleries)]
+    shown = clips.pictured(groups, galleries)
     drawn = [chart_set(group) for group in groups]
     themes = {"light": charts.theme(dark=False), "dark": charts.theme(dark=True)}
     return _template().render(
@@ -48,7 +51,10 @@ def render(records: Sequence[RunRecord], pictures: Sequence[Path] = (), title: s
         undrawn=list(dict.fromkeys(r.model.name for r in records if not content.competes(r))),
         curves=any(curves for group in drawn for curves in group["curves"].values()),
         pictured=shown,
-        missing=missing(records),
+        missing=[
+            *missing(records),
+            *([("Pictures", [(problem, "left out") for problem in problems])] if problems else []),
+        ],
         models=list({r.model.name: r.model for r in records}.values()),
         setups=setups(groups),
         data={
@@ -66,8 +72,15 @@ def asset(name: str) -> str:
 
 
 def _template() -> Template:
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, finalize=_shown
+    )
     return environment.from_string(asset("page.html.j2"))
+
+
+def _shown(value: object) -> object:
+    """Make what a name says safe to look at; markup of ours stays what it is."""
+    return visible(value) if type(value) is str else value
 
 
 @dataclass(frozen=True)
@@ -86,7 +99,7 @@ class Script:
 
 def embed(value: object) -> str:
     """Return JSON that no text in it can break out of a script element with."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    text = json.dumps(legible(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
@@ -135,6 +148,11 @@ def missing(records: Sequence[RunRecord]) -> list[tuple[str, list[tuple[str, str
     ]
 
 
+def left_out(problems: Sequence[str]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Return what is wrong with pictures as `missing` returns its reasons."""
+    return [("Pictures", [(problem, "left out") for problem in problems])] if problems else []
+
+
 def _reasons(record: RunRecord) -> list[str]:
     reasons = [record.error] if record.error else []
     reasons += [f"{METRICS[m].label if m in METRICS else m}: {why}" for m, why in record.unavailable.items()]
@@ -150,6 +168,7 @@ def setups(groups: Sequence[content.Group]) -> list[tuple[str, dict[str, str]]]:
         first = next((r for r in g.records if r.samples), g.records[0])
         facts = {"samples": str(first.data.n), "manifest": first.data.manifest[:12] or "–"}
         facts |= {k: str(v) for k, v in first.protocol.as_dict().items()}
-        facts |= {f"probe {k}": v for k, v in first.probes.items()} | {k: str(v) for k, v in first.environment.items()}
+        facts |= {f"probe {k}": v for k, v in first.probes.items()}
+        facts |= {f"package {k}" if k in facts else k: str(v) for k, v in first.environment.items()}
         found.append((g.label, facts))
     return found

@@ -11,12 +11,21 @@ from typing import Any
 from tabulate import tabulate
 
 from cvbench.core.records import RunRecord
+from cvbench.core.text import one_line, visible
 from cvbench.metrics import METRICS
 from cvbench.tables.table import Cell, Column, Table
 
 BOLD = re.compile(r"\*\*(\w[\w -]*)\*\*")
 """Words that a footnote sets in bold, in Markdown's way."""
 SPACES = re.compile(r"\s+")
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+FORMULA = tuple("=+-@\t\r＝＋－＠")
+"""What a spreadsheet takes for the beginning of a formula."""
+
+
+def _plain(text: str) -> str:
+    """Return text in one line, without anything that a terminal or browser would obey."""
+    return visible(SPACES.sub(" ", text))
 
 
 def markdown(table: Table) -> str:
@@ -29,7 +38,7 @@ def markdown(table: Table) -> str:
         body,
         *(f"<sup>{i}</sup> {_md(note)}" for i, note in enumerate(table.notes, 1)),
         *(_md(remark) for remark in table.remarks),
-        *(f"Signature: `{SPACES.sub(' ', s).replace('`', '')}`" for s in table.signatures),
+        *(f"Signature: `{_plain(s).replace('`', '')}`" for s in table.signatures),
         *(markdown(other).rstrip("\n") for other in table.below),
     ]
     return "\n\n".join(parts) + "\n"
@@ -42,7 +51,7 @@ def _md_cell(cell: Cell) -> str:
 
 
 def _md(text: str) -> str:
-    return SPACES.sub(" ", text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    return _plain(text).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def html(table: Table) -> str:
@@ -53,7 +62,7 @@ def html(table: Table) -> str:
     """
     parts = [
         '<table class="cvbench">',
-        *([f"<caption>{escape(table.caption)}</caption>"] if table.caption else []),
+        *([f"<caption>{_escape(table.caption)}</caption>"] if table.caption else []),
         *_html_head(table),
         "<tbody>",
         *(f"<tr>{''.join(_html_cell(i, cell) for i, cell in enumerate(row))}</tr>" for row in table.rows),
@@ -68,28 +77,28 @@ def _html_head(table: Table) -> Iterator[str]:
     yield "<thead>"
     if any(group for group, _ in table.groups):
         spans = (
-            f'<th scope="colgroup" colspan="{n}">{escape(g)}</th>' if g else f'<td colspan="{n}"></td>'
+            f'<th scope="colgroup" colspan="{n}">{_escape(g)}</th>' if g else f'<td colspan="{n}"></td>'
             for g, n in table.groups
         )
         yield f"<tr>{''.join(spans)}</tr>"
-    heads = (f'<th scope="col">{escape(c.label)}</th>' for c in table.columns)
+    heads = (f'<th scope="col">{_escape(c.label)}</th>' for c in table.columns)
     yield f"<tr>{''.join(heads)}</tr>"
     yield "</thead>"
 
 
 def _html_cell(position: int, cell: Cell) -> str:
     name = ("", ' class="best"', ' class="second"')[cell.rank]
-    marked = ("{}", "<strong>{}</strong>", "<u>{}</u>")[cell.rank].format(escape(cell.text))
+    marked = ("{}", "<strong>{}</strong>", "<u>{}</u>")[cell.rank].format(_escape(cell.text))
     notes = "".join(f"<sup>{n}</sup>" for n in cell.notes)
-    aside = f" <small>{escape(cell.aside)}</small>" if cell.aside else ""
+    aside = f" <small>{_escape(cell.aside)}</small>" if cell.aside else ""
     return f"<td{name}>{marked}{notes}{aside}</td>" if position else f'<th scope="row">{marked}{notes}{aside}</th>'
 
 
 def _html_foot(table: Table) -> Iterator[str]:
     lines = [
         *(f"<sup>{i}</sup> {_html_note(note)}" for i, note in enumerate(table.notes, 1)),
-        *(escape(remark) for remark in table.remarks),
-        *(f"Signature: <code>{escape(s)}</code>" for s in table.signatures),
+        *(_escape(remark) for remark in table.remarks),
+        *(f"Signature: <code>{_escape(s)}</code>" for s in table.signatures),
     ]
     if lines:
         yield "<tfoot>"
@@ -98,7 +107,11 @@ def _html_foot(table: Table) -> Iterator[str]:
 
 
 def _html_note(note: str) -> str:
-    return BOLD.sub(r"<strong>\1</strong>", escape(note))
+    return BOLD.sub(r"<strong>\1</strong>", _escape(note))
+
+
+def _escape(text: str) -> str:
+    return escape(_plain(text))
 
 
 def to_csv(table: Table) -> str:
@@ -111,13 +124,21 @@ def to_csv(table: Table) -> str:
     header = [name for c, more in zip(table.columns, asides, strict=True) for name in _csv_names(c, more)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*header, "notes"])
+    writer.writerow(map(_csv_cell, [*header, "notes"]))
     for row in table.rows:
         triples = zip(table.columns, row, asides, strict=True)
         cells = [value for column, cell, more in triples for value in _csv_values(column, cell, more)]
         notes = dict.fromkeys(table.notes[n - 1] for cell in row for n in cell.notes)
-        writer.writerow([*cells, " | ".join(notes)])
+        writer.writerow(map(_csv_cell, [*cells, " | ".join(notes)]))
     return out.getvalue() + "".join(f"\n{to_csv(other)}" for other in table.below)
+
+
+def _csv_cell(value: object) -> object:
+    """Return a cell in one line that no spreadsheet takes for a formula; numbers stay what they are."""
+    if not isinstance(value, str):
+        return value
+    harmless = not value.startswith(FORMULA) or value == "-" or NUMBER.fullmatch(value)
+    return one_line(value) if harmless else f"'{one_line(value)}"
 
 
 def _csv_asides(table: Table, position: int) -> list[str]:
@@ -161,7 +182,7 @@ def latex(table: Table) -> str:
         *(rf"\par{{\footnotesize $^{{{i}}}$ {_tex_note(note)}\par}}" for i, note in enumerate(table.notes, 1)),
         *(rf"\par{{\footnotesize {_tex(remark)}\par}}" for remark in table.remarks),
         *([r"\end{table}"] if table.caption else []),
-        *(f"% signature: {SPACES.sub(' ', s)}" for s in table.signatures),
+        *(f"% signature: {_plain(s)}" for s in table.signatures),
     ]
     return "\n".join(parts) + "\n" + "".join(latex(other) for other in table.below)
 
@@ -193,7 +214,7 @@ TEX = {
 
 
 def _tex(text: str) -> str:
-    return "".join(TEX.get(c, c) for c in SPACES.sub(" ", text))
+    return "".join(TEX.get(c, c) for c in _plain(text))
 
 
 def _tex_note(note: str) -> str:
@@ -203,7 +224,7 @@ def _tex_note(note: str) -> str:
 
 def to_json(table: Table) -> str:
     """Return the table as JSON: one object a row, by column title; published cells as they were printed."""
-    return json.dumps(_json_table(table), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return visible(json.dumps(_json_table(table), indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def _json_table(table: Table) -> dict[str, Any]:
@@ -239,12 +260,17 @@ def samples_csv(records: Sequence[RunRecord]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["model", "data", "protocol", "sample", "frames", "height", "width", "stride", *names, "error"])
+    for line in _sample_lines(records, names):
+        writer.writerow(map(_csv_cell, line))
+    return out.getvalue()
+
+
+def _sample_lines(records: Sequence[RunRecord], names: Sequence[str]) -> Iterator[list[object]]:
     for record in records:
         where = [record.model.name, record.data.name, record.protocol.name]
         for s in record.samples:
             rows = [s.rows.get(METRICS[m].probe) for m in names]
-            means = ["" if not row else repr(sum(row) / len(row)) for row in rows]
-            writer.writerow([*where, s.id, s.frames, s.height, s.width, s.facts.get("stride", ""), *means, ""])
+            means = ["" if not row else sum(row) / len(row) for row in rows]
+            yield [*where, s.id, s.frames, s.height, s.width, s.facts.get("stride", ""), *means, ""]
         for failure in record.failures:
-            writer.writerow([*where, failure.id, *[""] * (4 + len(names)), failure.error])
-    return out.getvalue()
+            yield [*where, failure.id, *[""] * (4 + len(names)), failure.error]

@@ -7,6 +7,7 @@ frames and what lies between them, however long the clip (of GIFs and other anim
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import nullcontext
@@ -23,6 +24,7 @@ from PIL import Image
 from cvbench import models
 from cvbench.core.digest import digest
 from cvbench.core.errors import BadWeights, UnreadableSample, UnsuitableInput, UsageError
+from cvbench.core.text import visible
 from cvbench.core.types import Sampling
 from cvbench.data.files import refuse, refusing
 from cvbench.data.folder import IMAGES, in_order, is_media, is_numbered, natural, relative, walk
@@ -40,6 +42,9 @@ from cvbench.weights import fetch, file_digest, path_digest
 FORMAT = 1
 """Of the outputs: raise it when the same clip, model and factor may give other files."""
 MANIFEST = "interpolated.json"
+ENDING = ".mkv"
+LONGEST = 255
+"""Bytes of a name that file systems take."""
 FASTEST = 1000
 """Frames per second: Matroska counts in milliseconds."""
 FFV1 = {"level": "3", "slices": "4", "slicecrc": "1"}
@@ -57,11 +62,21 @@ class Clip:
 
     def target(self, out: Path) -> Path:
         """Return where the result goes."""
-        return out / self.name if self.numbered else (out / self.name).with_suffix(".mkv")
+        if self.numbered:
+            return out / self.name
+        return (out / self.name).with_name(result_name(Path(self.name).stem))
 
     def fingerprint(self) -> str:
         """Return a digest of what is in the files."""
         return digest([_sha256(path) for path in self.paths]) if self.numbered else file_digest(self.paths[0])
+
+
+def result_name(stem: str) -> str:
+    """Return the name of a result, cut where file systems take none so long."""
+    raw = os.fsencode(stem)
+    if len(raw) + len(ENDING) <= LONGEST:
+        return stem + ENDING
+    return f"{raw[: LONGEST - 20].decode(errors='ignore')}-{digest(visible(stem))[:8]}{ENDING}"
 
 
 @dataclass(frozen=True)
@@ -93,7 +108,9 @@ def interpolate_path(
     """
     clips = find_clips(source, out)
     check_targets(clips, source, out)
-    engine, manifest, results = Engine(model, factor, pick_device(device), weights), Manifest(out), []
+    engine = Engine(model, factor, pick_device(device), weights)
+    make_folder(out)
+    manifest, results = Manifest(out), []
     for done, clip in enumerate(clips, start=1):
         inner = progress if len(clips) == 1 else silent
         results.append(interpolate_clip(clip, clip.target(out), engine, manifest, inner))
@@ -125,7 +142,7 @@ def _clips_in(folder: Path, media: list[Path], root: Path) -> list[Clip]:
 
 def check_targets(clips: Iterable[Clip], source: Path, out: Path) -> None:
     """Raise UsageError when results would replace what they are made from, or each other."""
-    if out.exists() and (not out.is_dir() or out.resolve() == source.resolve()):
+    if _exists(out) and (not out.is_dir() or out.resolve() == source.resolve()):
         what = "the folder of the clips themselves" if out.is_dir() else "a file"
         raise UsageError(f"--out {out} is {what}; name another folder")
     owners: dict[Path, str] = {}
@@ -136,6 +153,23 @@ def check_targets(clips: Iterable[Clip], source: Path, out: Path) -> None:
         if target in owners:
             raise UsageError(f"{owners[target]} and {clip.name} would both become {target.name}; rename one")
         owners[target] = clip.name
+
+
+def _exists(out: Path) -> bool:
+    try:
+        return out.exists()
+    except OSError as error:  # a name too long, or a folder that may not be looked into
+        raise UsageError(f"--out {out} cannot be used: {error.strerror}") from error
+
+
+def make_folder(out: Path) -> None:
+    """Make the folder of results. Raises UsageError where none can be made, or nothing written into it."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {out} cannot be made: {error.strerror}; name another folder") from error
+    if not os.access(out, os.W_OK | os.X_OK):
+        raise UsageError(f"--out {out} may not be written to; name another folder")
 
 
 def _moves(clip: Clip) -> bool:
@@ -173,16 +207,20 @@ class Manifest:
 
     def __init__(self, out: Path) -> None:
         self.path = out / MANIFEST
-        try:
-            self.made = dict(json.loads(self.path.read_text(encoding="utf-8"))) if self.path.exists() else {}
-        except (OSError, ValueError, TypeError) as error:
-            raise UsageError(f"{self.path} is no list of interpolated clips ({error}); remove it") from error
+        self.made: dict[str, dict[str, Any]] = {}
+        if self.path.exists():
+            try:
+                self.made = json.loads(self.path.read_text(encoding="utf-8"))
+            except (OSError, ValueError, RecursionError) as error:
+                raise UsageError(f"{self.path} is no list of interpolated clips ({error}); remove it") from error
+        if not (isinstance(self.made, dict) and all(isinstance(entry, dict) for entry in self.made.values())):
+            raise UsageError(f"{self.path} is no list of interpolated clips, a table by file; remove it")
 
     def find(self, key: str, target: Path) -> dict[str, Any] | None:
         """Return what was said of `target`, when `key` made it and it is there as it was made."""
-        entry: dict[str, Any] = self.made.get(self._name(target), {})
-        same = entry.get("key") == key and target.exists() and entry.get("bytes") == _size(target)
-        return entry if same else None
+        entry = self.made.get(self._name(target), {})
+        whole = entry.get("key") == key and isinstance(entry.get("frames"), list) and len(entry["frames"]) == 2
+        return entry if whole and target.exists() and entry.get("bytes") == _size(target) else None
 
     def begin(self, target: Path) -> None:
         """Say that `target` is being made. Raises UnsuitableInput when something else is there already."""
@@ -195,8 +233,10 @@ class Manifest:
         self._write(target, {**facts, "bytes": _size(target)})
 
     def _write(self, target: Path, entry: dict[str, object]) -> None:
-        self.made[self._name(target)] = entry
-        write_text(self.path, json.dumps(self.made, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        """Enter a result; one that cannot be written down, as on a full disk, is not entered either."""
+        made = {**self.made, self._name(target): entry}
+        write_text(self.path, json.dumps(made, indent=1, allow_nan=False) + "\n")  # ASCII: names may be no UTF-8
+        self.made = made
 
     def _name(self, target: Path) -> str:
         return target.relative_to(self.path.parent).as_posix()
@@ -210,7 +250,7 @@ def interpolate_clip(
         key = digest([clip.fingerprint(), engine.key])
         if done := manifest.find(key, target):
             before, after = done["frames"]
-            return Interpolated(clip.name, target, (before, after), done["fps"], reused=True)
+            return Interpolated(clip.name, target, (before, after), done.get("fps"), reused=True)
         footage = open_clip(clip)
         manifest.begin(target)
         result = _make(clip, target, engine, footage, progress)
@@ -344,7 +384,7 @@ def write_video(target: Path, pictures: Iterator[Picture], rate: Fraction) -> in
 
 def write_folder(target: Path, pictures: Iterable[Picture]) -> int:
     """Write a clip as PNG, 00000.png and on, and return how many; the folder appears whole or not at all."""
-    part = target.with_name(f".{target.name}.part")
+    part = target.with_name(f".{target.name[:40]}-{digest(visible(target.name))[:8]}.part")  # as long a name as fits
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     count = 0

@@ -1,8 +1,6 @@
 """What belongs to a generated sample, found by name: its prompt, its first frame. No torch."""
 
-import csv
-import io
-import json
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,9 +8,11 @@ from typing import Generic, TypeVar
 
 from cvbench.core.errors import Unavailable, UsageError
 from cvbench.data.folder import IMAGES, VIDEOS
+from cvbench.tasks.scoring.texts import Pairs, read_json, read_text, rows_of_csv, shortened
 
 T = TypeVar("T")
-Pairs = Iterator[tuple[str, str]]
+Triples = Iterator[tuple[str, str, str]]
+"""Where something stands, for messages; its name; its prompt."""
 
 
 def stem(name: str) -> str:
@@ -63,60 +63,82 @@ class Partners(Generic[T]):
 def read_prompts(file: Path) -> dict[str, str]:
     """Read prompts by name.
 
-    CSV: name,prompt with or without that head. JSON: {name: prompt} or [{"name": …, "prompt": …}]. Any other ending:
-    a line a prompt, behind the name and a tab or comma. Raises UsageError naming what is wrong.
+    CSV: name,prompt with or without that head. JSON: {name: prompt} or [{"name": …, "prompt": …}]; JSONL: such an
+    object a line. Any other ending: a line a prompt, behind the name and a tab or comma. UTF-8. Raises UsageError
+    naming file and place of what is wrong.
     """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"prompts {file} cannot be read: {error}") from error
-    readers = {".csv": csv_pairs, ".json": json_pairs}
+    readers = {".csv": csv_pairs, ".json": json_pairs, ".jsonl": jsonl_pairs}
     found: dict[str, str] = {}
-    for name, prompt in readers.get(file.suffix.lower(), text_pairs)(text, file):
-        if not name.strip() or not prompt.strip():
-            raise UsageError(f"{file}: a name without a prompt or the other way round ({name!r}, {prompt!r})")
-        if name.strip() in found:
-            raise UsageError(f"{file} names {name.strip()} twice")
-        found[name.strip()] = prompt.strip()
+    for place, name, prompt in readers.get(file.suffix.lower(), text_pairs)(read_text(file), file):
+        name, prompt = unicodedata.normalize("NFC", name.strip()), prompt.strip()
+        if not name or not prompt:
+            raise UsageError(f"{place}: a name without a prompt or the other way round ({name!r}, {shortened(prompt)})")
+        if name in found:
+            raise UsageError(f"{place}: {file.name} names {name} twice")
+        if any("\ud800" <= c <= "\udfff" for c in name + prompt):
+            raise UsageError(f"{place}: half a character in {shortened(name)} or its prompt {shortened(prompt)}")
+        found[name] = prompt
     if not found:
         raise UsageError(f"{file} holds no prompts; it must have lines of name,prompt")
     return found
 
 
-def csv_pairs(text: str, file: Path) -> Pairs:
+def csv_pairs(text: str, file: Path) -> Triples:
     """Yield the two columns of a CSV file, its head left out."""
-    for number, row in enumerate(csv.reader(io.StringIO(text, newline=""))):
-        if not row or (number == 0 and [cell.strip().lower() for cell in row] == ["name", "prompt"]):
+    rows = list(rows_of_csv(text, file))
+    if rows and all(";" in row[0] for _, row in rows):
+        raise UsageError(f"{file} is separated by semicolons; write name,prompt with a comma between")
+    for number, (line, row) in enumerate(rows):
+        if number == 0 and [cell.strip().lower() for cell in row] == ["name", "prompt"]:
             continue
         if len(row) != 2:
-            raise UsageError(f"{file}: {','.join(row)!r} has {len(row)} columns; it must have two, name and prompt")
-        yield row[0], row[1]
-
-
-def text_pairs(text: str, file: Path) -> Pairs:
-    """Yield name and prompt of each line; prompts may hold commas."""
-    for line in filter(str.strip, text.splitlines()):
-        name, sign, prompt = line.partition("\t" if "\t" in line else ",")
-        if not sign:
-            raise UsageError(f"{file}: {line!r} has no name; write name,prompt")
-        yield name, prompt
-
-
-def json_pairs(text: str, file: Path) -> Pairs:
-    """Yield the pairs of a JSON object, or of a list of objects with name and prompt."""
-    try:
-        raw = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{file} is no JSON: {error}") from error
-    rows = raw.items() if isinstance(raw, dict) else map(name_and_prompt, raw if isinstance(raw, list) else [raw])
-    for name, prompt in rows:
-        if not (isinstance(name, str) and isinstance(prompt, str)):
             raise UsageError(
-                f'{file}: write {{NAME: PROMPT, …}} or [{{"name": NAME, "prompt": PROMPT}}, …], in strings'
+                f"{file}, line {line}: {shortened(','.join(row))} has {len(row)} columns; it must have two, name and"
+                " prompt (a prompt that holds commas stands in quotation marks)"
             )
-        yield name, prompt
+        yield f"{file}, line {line}", row[0], row[1]
+
+
+def text_pairs(text: str, file: Path) -> Triples:
+    """Yield name and prompt of each line; prompts may hold commas."""
+    for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), start=1):
+        name, sign, prompt = line.partition("\t" if "\t" in line else ",")
+        if not line.strip():
+            continue
+        if not sign:
+            raise UsageError(f"{file}, line {number}: {shortened(line)} has no name; write name,prompt")
+        yield f"{file}, line {number}", name, prompt
+
+
+def json_pairs(text: str, file: Path) -> Triples:
+    """Yield the pairs of a JSON object, or of a list of objects with name and prompt."""
+    raw = read_json(text, file)
+    if isinstance(raw, Pairs):
+        pairs: list[tuple[object, object]] = list(raw)
+    else:
+        pairs = [name_and_prompt(row) for row in (raw if isinstance(raw, list) else [raw])]
+    for number, (name, prompt) in enumerate(pairs, start=1):
+        yield f"{file}, entry {number}", *strings(name, prompt, f"{file}, entry {number}")
+
+
+def jsonl_pairs(text: str, file: Path) -> Triples:
+    """Yield the name and prompt of a JSON object a line."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            place = f"{file}, line {number}"
+            yield place, *strings(*name_and_prompt(read_json(line, file, number)), place)
+
+
+def strings(name: object, prompt: object, place: str) -> tuple[str, str]:
+    """Return a name and its prompt. Raises UsageError for what is no text."""
+    if isinstance(name, str) and isinstance(prompt, str):
+        return name, prompt
+    raise UsageError(
+        f"{place}: {shortened(name)}, {shortened(prompt)}; write {{NAME: PROMPT, ...}} or"
+        ' [{"name": NAME, "prompt": PROMPT}, ...], in strings'
+    )
 
 
 def name_and_prompt(row: object) -> tuple[object, object]:
     """Return the two entries of a JSON object, None for what is not there."""
-    return (row.get("name"), row.get("prompt")) if isinstance(row, dict) else (None, None)
+    return (row.get("name"), row.get("prompt")) if isinstance(row, Pairs) else (None, None)

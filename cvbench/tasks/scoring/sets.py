@@ -9,9 +9,9 @@ from cvbench.data import DATASETS, Dataset, Item, open_dataset
 from cvbench.data.dataset import file_item, numbered_item
 from cvbench.data.files import Reader
 from cvbench.data.folder import hidden, in_order, is_media, is_numbered
-from cvbench.data.named import load_csv
 from cvbench.metrics import METRICS
 from cvbench.tasks.scoring.pairs import Partners, read_prompts
+from cvbench.tasks.scoring.texts import read_table
 
 Roots = Mapping[str, Path]
 Prompts = Path | str | Mapping[str, str]
@@ -70,7 +70,7 @@ def open_generated(spec: str, roots: Roots, reader: Reader) -> tuple[Dataset, di
     name, path = labelled(spec)
     if not path.lower().endswith(".csv"):
         return open_set(spec, roots, reader), {}
-    samples, frames = open_csv(Path(path).expanduser(), reader)
+    samples, frames = open_csv(home(path), reader)
     return replace(samples, name=name or samples.name), frames
 
 
@@ -84,9 +84,17 @@ def open_set(spec: str, roots: Roots, reader: Reader) -> Dataset:
 def labelled(spec: str) -> tuple[str, str]:
     """Split NAME=PATH; no name for a path alone, even one that holds the sign, or for a named data set's folder."""
     name, equals, path = spec.partition("=")
-    if not equals or not name or name in DATASETS or Path(spec).expanduser().exists():
+    if not equals or not name or name in DATASETS or is_there(spec):
         return "", spec
     return name, path
+
+
+def is_there(spec: str) -> bool:
+    """Tell whether something lies at a path; nothing lies at one that the system does not take."""
+    try:
+        return home(spec).exists()
+    except OSError:
+        return False
 
 
 def first(dataset: Dataset, limit: int | None) -> Dataset:
@@ -106,29 +114,46 @@ def open_csv(file: Path, reader: Reader) -> tuple[Dataset, dict[str, Item]]:
         raise UsageError(f"there is no file {file}")
     items: dict[str, Item] = {}
     frames: dict[str, Item] = {}
-    for row in load_csv(file, "path"):
-        item = item_at(file, row["path"], reader, row.get("prompt"))
+    for line, row in read_table(file, "path"):
+        place = f"{file}, line {line}"
+        item = item_at(file, row["path"], place, reader, row.get("prompt"))
         if item.id in items:
-            raise UsageError(f"{file} lists {item.id} more than once")
+            raise UsageError(f"{place}: {item.id} stands there more than once")
         items[item.id] = item
         if row.get("first_frame"):
-            frames[item.id] = item_at(file, row["first_frame"], reader)
+            frames[item.id] = item_at(file, row["first_frame"], place, reader)
     if not items:
         raise UsageError(f"{file} lists no samples")
     return Dataset(file.stem, tuple(items.values())), frames
 
 
-def item_at(file: Path, text: str | None, reader: Reader, caption: str | None = None) -> Item:
+def item_at(file: Path, text: str, place: str, reader: Reader, caption: str | None = None) -> Item:
     """Return what lies at a path that a CSV file names: a file, or a folder of numbered frames."""
-    if not text:
-        raise UsageError(f"{file} has a line without a path")
-    path = file.parent / Path(text).expanduser()
-    if not path.is_dir():
+    if not text.strip():
+        raise UsageError(f"{place}: a line without a path")
+    path = file.parent / home(text)
+    if not is_folder(path):
         return file_item(path, text, reader, caption or None)
     frames = in_order(p for p in path.iterdir() if is_media(p) and not hidden(p.name))
     if not is_numbered(frames):
-        raise UsageError(f"{file}: {text} is no folder of frames (00000.png, …) without a gap and of one size")
+        raise UsageError(f"{place}: {text} is no folder of frames (00000.png, ...) without a gap and of one size")
     return numbered_item(frames, text, caption=caption or None)
+
+
+def home(text: str) -> Path:
+    """Return a path with ~ read. Raises UsageError where ~NAME is nobody's."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{text}: {error}") from error
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a folder lies there. Raises UsageError for a path that the system does not take."""
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise UsageError(f"{str(path)[:80]}...: {error.strerror}") from error
 
 
 def prompts_of(given: Prompts | None, generated: Dataset, reference: Dataset | None) -> Partners[str] | None:

@@ -1,7 +1,11 @@
-"""What `cvbench list` shows; no torch."""
+"""`cvbench list`: what there is. No torch."""
 
 from collections.abc import Callable
 
+import click
+
+from cvbench.commands.codes import DONE
+from cvbench.commands.console import print_rows
 from cvbench.core.protocol import PROTOCOLS
 from cvbench.core.suites import load_suite, suite_names
 from cvbench.data import DATASETS
@@ -76,3 +80,17 @@ LISTS: dict[str, Callable[[], Rows]] = {
     "suites": list_suites,
     "protocols": list_protocols,
 }
+
+
+@click.command("list")
+@click.argument("what", type=click.Choice(list(LISTS)))
+def command(what: str) -> int:
+    """List what there is.
+
+    \b
+      cvbench list models
+      cvbench list protocols
+    """
+    head, rows = LISTS[what]()
+    print_rows(head, rows)
+    return DONE

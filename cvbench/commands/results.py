@@ -1,0 +1,27 @@
+"""How a run ends: its tables are written, the table is printed, and the exit code says whether it is whole."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from cvbench import tables
+from cvbench.commands.codes import DONE, INCOMPLETE
+from cvbench.commands.console import echo, line
+from cvbench.core.records import RunRecord
+from cvbench.store import write_text
+
+
+def finish(records: Sequence[RunRecord], suite: str, out: Path, *, intervals: bool) -> int:
+    """Print the table, write it and its samples into `out`, and return the exit code.
+
+    The table is printed first: a folder that cannot be written costs nobody what was measured.
+    """
+    table = tables.lay_out(records, intervals=intervals, allow_mixed=True)
+    text = tables.markdown(table)
+    echo(text)
+    for error in {f"{r.model.name}: {r.error}": None for r in records if r.error}:
+        line(f"Error: {error}", err=True)
+    write_text(out / "table.md", f"# {suite}\n\n{text}")
+    write_text(out / "table.csv", tables.to_csv(table))
+    write_text(out / "samples.csv", tables.samples_csv(records))
+    line(f"records, table.md, table.csv and samples.csv are in {out}", err=True)
+    return DONE if all(record.complete for record in records) else INCOMPLETE

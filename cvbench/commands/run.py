@@ -1,0 +1,147 @@
+"""`cvbench run`: models through data to records and tables."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cvbench.commands.console import line, progress_bar
+from cvbench.commands.options import batch_size, check_folder, data_names, named
+from cvbench.commands.results import finish
+from cvbench.core.config import load_config, pairs
+from cvbench.core.errors import UsageError
+from cvbench.core.protocol import protocol
+from cvbench.core.records import RunRecord
+from cvbench.core.suites import Suite, load_suite
+from cvbench.data import DATASETS
+from cvbench.store import FileStore
+
+if TYPE_CHECKING:
+    from cvbench.tasks.request import Request
+
+RUN_HELP = """Reconstruct data with models, measure, store, and print a table.
+
+Alone, `cvbench run` is the demo: the built-in models on the built-in sample, offline.
+
+\b
+  cvbench run --models cvvae,vae-sd21,tats --suite recon
+  cvbench run --models vae-sd21 --data coco-val=/data/coco/val2017 --device cuda:0
+  cvbench run --models identity,h264@crf=28 --data clips/ --metrics psnr,ssim
+  cvbench run --models my_vae.py:build --data clips/ --protocol cvbench-1 --set size=128
+
+What is already computed is not computed again: the same line typed twice does nothing the second time, and
+after Ctrl-C it continues. Exit codes: 0 done, 2 wrong usage, 3 something could not be evaluated (named in the
+table's footnotes), 4 an error of cvbench itself, 130 interrupted.
+"""
+
+
+@click.command("run", help=RUN_HELP)
+@click.option(
+    "--models", "-m", multiple=True, metavar="A,B",
+    help="Models by name, or FILE.py:FACTORY; repeatable.  [default: the suite's]",
+)  # fmt: skip
+@click.option("--suite", "-s", default="recon", show_default=True, help="What to do; see `cvbench list suites`.")
+@click.option(
+    "--data", "-d", multiple=True, metavar="NAME|NAME=PATH|PATH",
+    help="Data sets, folders, globs or files, with commas or repeated.  [default: the suite's]",
+)  # fmt: skip
+@click.option(
+    "--metrics", multiple=True, metavar="A,B", help="See `cvbench list metrics`; repeatable.  [default: the suite's]"
+)
+@click.option("--protocol", metavar="NAME", help="See `cvbench list protocols`.  [default: the suite's]")
+@click.option(
+    "--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change a field of the protocol; repeatable."
+)
+@click.option("--limit", type=click.IntRange(1), help="Only the first N samples of each data set.")
+@click.option("--out", type=click.Path(path_type=Path), help="Where records and tables go.  [default: reports/SUITE]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
+@click.option("--dtype", type=click.Choice(["fp32", "tf32", "bf16", "fp16"]), help="Of the networks; the same as --set dtype=.")
+@click.option("--batch", default="auto", show_default=True, metavar="auto|N", help="Clips of one size coded together.")
+@click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights on this machine; repeatable.")
+@click.option(
+    "--init", type=click.Choice(["weights", "random"]), default="weights", show_default=True, help="random: untrained."
+)
+@click.option("--seed", type=click.IntRange(0), help="Of everything drawn at random; the same as --set seed=.")
+@click.option("--speed/--no-speed", default=None, help="Measure speed and memory too.  [default: the suite's]")
+@click.option("--pictures", type=click.IntRange(0), help="Samples pictured in `report`.  [default: 3]")
+@click.option("--intervals", is_flag=True, help="Print 95 % intervals.")
+@click.option("--strict", is_flag=True, help="Stop at the first sample or model that fails.")
+def command(**given: Any) -> int:
+    """Parse the options of `run`, run, write and print."""
+    suite = load_suite(given["suite"])
+    refuse_unused(given, suite)
+    out = given["out"] or Path("reports") / suite.name
+    check_folder(out)
+    request, notes = build_request(given, suite, out)
+    for note in notes:
+        line(note, err=True)
+    records = carry_out(suite, request)
+    return finish(records, suite.name, out, intervals=given["intervals"])
+
+
+def carry_out(suite: Suite, request: "Request") -> Sequence[RunRecord]:
+    """Run the task of a suite under a progress bar."""
+    from cvbench.engine import memory  # torch, for which no help waits
+    from cvbench.tasks import crossdecoding, reconstruction
+
+    memory.keep_buffers()
+    tasks = {"reconstruct": reconstruction.run, "compat": crossdecoding.run}
+    store, told = FileStore(), dict[str, None]()
+    with progress_bar() as progress:
+        records = tasks[suite.task](request, progress, store, lambda word: told.update({word: None}))
+    for word in filter(None, (*told, store.trouble)):
+        line(word, err=True)
+    return records
+
+
+UNUSED: Mapping[str, Sequence[str]] = {"reconstruct": (), "compat": ("speed", "batch", "pictures")}
+"""Options that a task does not take."""
+PICTURES = 3
+
+
+def refuse_unused(given: Mapping[str, Any], suite: Suite) -> None:
+    """Raise UsageError for options that ask the suite's task for what it does not do."""
+    unused = [f"--{name}" for name in UNUSED[suite.task] if given[name] and given[name] != "auto"]
+    if unused:
+        what = f"the suite {suite.name} ({suite.task}) takes no such option"
+        raise UsageError(f"{' and '.join(unused)}: {what}; leave it out")
+
+
+def build_request(given: Mapping[str, Any], suite: Suite, out: Path) -> tuple["Request", list[str]]:
+    """Turn options into a request; return it with what the user should be told."""
+    from cvbench.tasks.request import Request  # torch
+
+    config = load_config(Path.cwd(), DATASETS)
+    changes = [*given["changes"], *(f"{k}={given[k]}" for k in ("dtype", "seed") if given[k] is not None)]
+    data, notes = choose_data(data_names(given["data"]), suite, config.data)
+    request = Request(
+        models=named("--models", given["models"], suite.models),
+        data=data,
+        metrics=named("--metrics", given["metrics"], suite.metrics),
+        protocol=protocol(given["protocol"] or suite.protocol, changes),
+        speed=suite.speed if given["speed"] is None else given["speed"],
+        limit=given["limit"],
+        device=given["device"],
+        batch=batch_size(given["batch"]),
+        strict=given["strict"],
+        pictures=PICTURES if given["pictures"] is None else given["pictures"],
+        init=given["init"],
+        weights={**config.weights, **pairs("--weights", given["weights"])},
+        roots=config.data,
+        out=out,
+    )
+    return request, notes
+
+
+def choose_data(asked: Sequence[str], suite: Suite, roots: Mapping[str, Path]) -> tuple[tuple[str, ...], list[str]]:
+    """Return the data sets to run on: those asked for, the suite's where configured, or its fallback with a word."""
+    if asked:
+        return tuple(asked), []
+    configured = tuple(name for name in suite.data if name in roots)
+    missing = [name for name in suite.data if name not in roots]
+    how = "--data NAME=PATH, a [data] table in cvbench.toml, or the folder CVBENCH_DATA"
+    if configured:
+        return configured, [f"no folder configured for {', '.join(missing)} ({how}): left out"] if missing else []
+    instead = f"running on {', '.join(suite.fallback)}, built in"
+    return suite.fallback, [f"no folder configured for {' or '.join(suite.data)} ({how}): {instead}"]

@@ -1,0 +1,122 @@
+"""`cvbench score`: generated pictures or videos against what they should be."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cvbench.commands.console import progress_bar
+from cvbench.commands.options import check_folder, named
+from cvbench.commands.results import finish
+from cvbench.core.config import pairs
+from cvbench.core.errors import UsageError
+from cvbench.core.protocol import EvalProtocol, protocol
+from cvbench.core.records import RunRecord
+from cvbench.metrics import METRICS
+from cvbench.metrics import resolve as resolve_metrics
+from cvbench.store import write_record
+
+
+@click.command("score")
+@click.option(
+    "--generated", "-g", multiple=True, required=True, metavar="PATH|CSV|NAME=...",
+    help="Folder, glob or CSV file of generated samples; repeatable: a row each.",
+)  # fmt: skip
+@click.option("--reference", "-r", metavar="NAME|NAME=PATH|PATH", help="Real samples: a data set, folder or glob.")
+@click.option(
+    "--metrics",
+    multiple=True,
+    default=["fvd,kvd"],
+    show_default=True,
+    metavar="A,B",
+    help="See `cvbench list metrics`; repeatable.",
+)
+@click.option(
+    "--prompts", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+    help="CSV, JSON or text of name,prompt.",
+)  # fmt: skip
+@click.option("--first-frames", metavar="DIR", help="Pictures that videos start from, by the same names.")
+@click.option("--protocol", metavar="NAME", help="[default: cvbench-1 with 16 frames]")
+@click.option(
+    "--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change a field of the protocol; repeatable."
+)
+@click.option("--limit", type=click.IntRange(1), help="Only the first N samples of each set.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("reports/score"), show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
+@click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights on this machine; repeatable.")
+@click.option(
+    "--init", type=click.Choice(["weights", "random"]), default="weights", show_default=True,
+    help="random: untrained networks, to try things out.",
+)  # fmt: skip
+@click.option("--seed", type=click.IntRange(0), help="Of everything drawn at random; the same as --set seed=.")
+@click.option("--intervals", is_flag=True, help="Print 95 % intervals.")
+def command(**given: Any) -> int:
+    """Measure generated pictures or videos against a reference set, their prompts or their first frames.
+
+    \b
+      cvbench score --generated samples/ --reference real/ --metrics fvd,kvd
+      cvbench score --generated svd=out/ --reference ucf101 --first-frames frames/ --metrics fvd,pic
+      cvbench score --generated sd21.csv --reference coco-val --metrics fid,kid,clip,pic --set size=none
+      cvbench score --generated vc2/ --prompts captions.csv --metrics frame-consistency,text-alignment
+
+    Prompts and first frames belong to a sample by its file name. Without these options they are taken from the CSV
+    file (columns path, prompt, first_frame) or the reference (captions; the picture or clip of the same name). What
+    is already measured is not measured again. Exit codes: 0 done, 2 wrong usage, 3 something could not be evaluated
+    or found no partner (named in the table's footnotes), 130 interrupted.
+    """
+    chosen = choose_protocol(given)
+    metrics = named("--metrics", given["metrics"])
+    refuse_unused(given, resolve_metrics(metrics, chosen, "generation"))
+    check_folder(given["out"])
+    records: list[RunRecord] = []
+    for generated in given["generated"]:
+        made = measure(generated, metrics, chosen, given)
+        if made.model.name in (record.model.name for record in records):
+            raise UsageError(f"two generated sets are called {made.model.name}; tell them apart by NAME=PATH")
+        write_record(given["out"], made)
+        records.append(made)
+    return finish(records, "score", given["out"], intervals=given["intervals"])
+
+
+def choose_protocol(given: Mapping[str, Any]) -> EvalProtocol:
+    """Return the protocol asked for, or that of scoring, with what --set and --seed change."""
+    from cvbench.tasks.scoring import PROTOCOL  # torch, for which no help waits
+
+    changes = [*given["changes"], *([] if given["seed"] is None else [f"seed={given['seed']}"])]
+    frames = [] if given["protocol"] else [f"frames={PROTOCOL.frames}"]
+    return protocol(given["protocol"] or "cvbench-1", [*frames, *changes])
+
+
+def refuse_unused(given: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raise UsageError for partners that none of the metrics `names` looks at."""
+    partners = {METRICS[name].partner for name in names}
+    distances = [name for name in names if METRICS[name].distance]
+    taken = {
+        "--prompts": "prompt" in partners or not given["prompts"],
+        "--first-frames": "first frame" in partners or not given["first_frames"],
+        "--reference": distances or partners & {"prompt", "first frame"} or not given["reference"],
+    }
+    unused = [option for option, use in taken.items() if not use]
+    if unused:
+        raise UsageError(f"{' and '.join(unused)}: {', '.join(names)} would not look at it; leave it out")
+
+
+def measure(generated: str, metrics: Sequence[str], chosen: EvalProtocol, given: Mapping[str, Any]) -> RunRecord:
+    """Score one generated set under a progress bar."""
+    from cvbench.tasks.scoring import score  # torch, for which no help waits
+
+    with progress_bar() as progress:
+        return score(
+            generated,
+            given["reference"],
+            metrics,
+            given["prompts"],
+            given["first_frames"],
+            chosen,
+            limit=given["limit"],
+            device=given["device"],
+            weights=pairs("--weights", given["weights"]),
+            init=given["init"],
+            progress=progress,
+        )

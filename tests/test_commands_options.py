@@ -1,0 +1,102 @@
+"""Options: repeated or with commas, refused where they would do nothing."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from test_core_records import record
+
+from cvbench.cli import run_program
+from cvbench.commands.options import batch_size, data_names, named, split
+from cvbench.core.errors import UsageError
+from cvbench.core.records import read_records
+from cvbench.store import write_record
+
+FAST = ("--set", "frames=2", "--set", "size=48", "--no-speed", "--device", "cpu", "--pictures", "0")
+
+
+@pytest.mark.parametrize(
+    ("texts", "names"),
+    [
+        ([], ()),
+        (["a,b", "c"], ("a", "b", "c")),
+        (["a", "a,b", "b"], ("a", "b")),
+        (["h264@crf=28,gop=8", "h264@crf=30", "x"], ("h264@crf=28,gop=8", "h264@crf=30", "x")),
+        (["a@x=1", "y=2"], ("a@x=1", "y=2")),
+        ([" a , ", ",b,"], ("a", "b")),
+    ],
+)
+def test_commas_and_repetition_both_list(texts: list[str], names: tuple[str, ...]) -> None:
+    assert split(texts) == names
+
+
+@pytest.mark.parametrize("texts", [[""], [","], ["", " , "]])
+def test_a_list_of_nothing_is_refused_and_not_the_default(texts: list[str]) -> None:
+    with pytest.raises(UsageError, match="--models"):
+        named("--models", texts, ["identity"])
+
+
+def test_a_comma_in_the_name_of_a_file_that_is_there_splits_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a,b").mkdir()
+    assert data_names(["a,b", "c,d", "x=a,b", "c"]) == ("a,b", "c", "d", "x=a,b")
+
+
+@pytest.mark.parametrize("text", ["²", "٣", "0", "-1", "1.5", "", "1e3", "9" * 5000, "Auto", "１"])
+def test_what_is_no_batch_size_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="--batch"):
+        batch_size(text)
+
+
+def test_repeated_models_metrics_and_data_add_up(pictures: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(pictures, tmp_path / "other")
+    line = ["-m", "identity", "-m", "pool-8x8,jpeg", "--metrics", "psnr", "--metrics", "ssim"]
+    line += ["-d", f"{pictures},{other}", "--out", str(tmp_path / "out")]
+    assert run_program(["run", *line, *FAST]) == 0
+    records = read_records([tmp_path / "out"])
+    assert {r.model.name for r in records} == {"identity", "pool-8x8", "jpeg"}
+    assert all({"psnr", "ssim"} <= set(r.scores) for r in records)
+    assert len({r.data.name for r in records}) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("run --suite compat --speed", "--speed: the suite compat"),
+        ("run --suite compat --batch 4", "--batch: the suite compat"),
+        ("run --suite compat --pictures 3", "--pictures: the suite compat"),
+        ("run --suite compat --pictures 1 --batch 2 --speed", "--speed and --batch and --pictures: "),
+        ("run --models ,", "--models names nothing"),
+        ("run --metrics ''", "--metrics names nothing"),
+        ("score -g X --metrics frame-consistency --prompts p.csv", "--prompts: frame-consistency would not look at it"),
+        ("score -g X -r Y --metrics fvd --first-frames X", "--first-frames: fvd would not"),
+        ("score -g X -r Y --metrics frame-consistency", "--reference: frame-consistency"),
+        ("table RUN --published", "--from and --published"),
+        ("table RUN --temporal --intervals", "--temporal"),
+        ("table 5 --intervals", "--intervals and --allow-mixed are about records"),
+        ("table 5 --published --allow-mixed", "are about records"),
+        ("check RUN --against RUN --speed-reference jpeg", "--tolerance speed="),
+        ("interpolate p.csv --model interp-linear --out o --weights rife=p.csv", "which has no weights"),
+        ("interpolate p.csv --model rife --out o --weights rief=p.csv", "--weights rief: the model is rife"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(
+    arguments: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("p.csv").write_text("name,prompt\na,b\n")
+    write_record(Path("RUN"), record())
+    typed = ["" if word == "''" else word for word in arguments.split()]
+    assert run_program(typed) == 2
+    assert words in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["RUN", "p.csv"]
+
+
+def test_an_option_that_asks_for_what_happens_anyway_is_taken(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = ["run", "--suite", "compat", "-m", "pool-8x8", "-m", "pool-4x8x8", "-d", str(pictures), "--metrics", "psnr"]
+    assert run_program([*line, *FAST, "--batch", "auto"]) in (0, 3)

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import xmlschema
 import yaml
-from test_compare_paired import FIELDS, scored, whole_set
+from conftest import PROTOCOL, scored, whole_set
 
 from cvbench.cli import run_program
 from cvbench.compare import CheckResult, Finding, check, most_moved, parse_tolerances, save_baseline
 from cvbench.compare.junit import annotations, junit_xml, write_summary
 from cvbench.compare.text import check_markdown
 from cvbench.core.errors import UnknownName, UsageError
+from cvbench.core.protocol import EvalProtocol
 from cvbench.core.records import Failure, ModelFacts, RunRecord, read_records
 from cvbench.store import write_record
 
@@ -148,7 +149,7 @@ def test_scores_of_whole_sets_are_checked_by_their_intervals(
 TWO = {"psnr": BASE, "ssim": BASE / 40}
 FULL = scored(TWO)
 FAILED = [Failure(f"clip{i}", "out of memory") for i in range(4)]
-HALF = FIELDS.replace("fp32", "bf16")
+HALF = replace(PROTOCOL, dtype="bf16")
 OTHER = replace(FULL.samples[0], sha256="f" * 64)
 
 
@@ -170,9 +171,9 @@ OTHER = replace(FULL.samples[0], sha256="f" * 64)
             "ssim, samples",
             "missing: ssim of clip0 (not measured)",
         ),
-        ([scored(TWO, fields=HALF)], "psnr", "not like for like: dtype is bf16 instead of fp32"),
+        ([scored(TWO, protocol=HALF)], "psnr", "not like for like: dtype is bf16 instead of fp32"),
         (
-            [scored(TWO, protocol="q", fields=FIELDS.replace("p/1", "q/1"))],
+            [scored(TWO, protocol=EvalProtocol("q", 1))],
             "psnr",
             "not like for like: protocol is q/1 instead of p/1",
         ),

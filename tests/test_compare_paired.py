@@ -139,7 +139,7 @@ def test_a_metric_measured_in_another_way_is_not_compared() -> None:
     comparison = compare(a, b)
     assert not comparison.metrics
     assert [(u.kind, u.metric, u.why) for u in comparison.unpaired] == [
-        ("unlike", "psnr", "measured as psnr_mean=clip instead of psnr_mean=frames"),
+        ("unlike", "psnr", "measured as psnr_mean=clip instead of frames"),
         ("unlike", "ssim", "measured as ssim:2 instead of ssim:1"),
     ]
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,32 @@ def record(
         samples=[sample],
     )
     return dataclasses.replace(made, **more)
+
+
+def scored(
+    values: Mapping[str, Sequence[float]],
+    model: str = "m",
+    *,
+    data: str = "d",
+    protocol: EvalProtocol = PROTOCOL,
+    **more: Any,
+) -> RunRecord:
+    """A record with one value a clip for each metric; clip i has the id "clip i" and pixels of its own."""
+    n = len(next(iter(values.values())))
+    samples = [
+        SampleRecord(f"clip{i}", 1, 8, 8, f"{i:064d}", {}, {name: [float(v[i])] for name, v in values.items()})
+        for i in range(n)
+    ]
+    scores = {
+        m: Score(float(np.mean(v)), None, None, n, signature(m, data=data, manifest="2" * 12, protocol=protocol))
+        for m, v in values.items()
+    }
+    made = RunRecord(ModelFacts(model, "1" * 64), DataFacts(data, "2" * 64, n), protocol, {}, scores, samples)
+    return dataclasses.replace(made, **more)
+
+
+def whole_set(value: float, low: float | None, high: float | None, manifest: str = "2" * 64) -> RunRecord:
+    """A record of two clips and one score of the whole set."""
+    made = scored({"psnr": [30, 31]}, data="d")
+    score = Score(value, low, high, 5000, signature("rfid", manifest=manifest))
+    return dataclasses.replace(made, scores={"rfid": score}, data=DataFacts("d", manifest, 2))

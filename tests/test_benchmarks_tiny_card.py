@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import record
+from conftest import record, signature
 from safetensors.torch import save_file
 
 from cvbench.core.errors import UsageError
@@ -39,11 +39,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def scored(name: str, psnr: float, role: str = "network", key: str = "1" * 64) -> RunRecord:
-    signature = "data=sample#1 size=256"
     scores = {
-        "psnr": Score(psnr, psnr - 0.5, psnr + 0.5, 1, f"psnr:1 {signature}"),
-        "ssim": Score(0.5, 0.45, 0.55, 1, f"ssim:1 {signature}"),
-        "bpp": Score(1.0, 1.0, 1.0, 1, f"bpp:1 {signature}"),
+        "psnr": Score(psnr, psnr - 0.5, psnr + 0.5, 1, signature("psnr", data="sample")),
+        "ssim": Score(0.5, 0.45, 0.55, 1, signature("ssim", data="sample")),
+        "bpp": Score(1.0, 1.0, 1.0, 1, signature("bpp", data="sample")),
     }
     made = record(data="sample", scores=scores, speed={"encode_fps": 3.0})
     return replace(made, model=ModelFacts(name, key, role))
@@ -109,7 +108,7 @@ def test_a_card_shows_the_models_scores_beside_the_floors(folder: Path) -> None:
     for number in ("21.25", "20.75", "21.75"):
         assert number in lines[2]
     assert "20.50" in lines[3]
-    assert "Signature: `psnr:1, ssim:1 data=sample#1 size=256" in text
+    assert "Signature: `psnr:1, ssim:1 data=sample#1 protocol=p/1 frames=33" in text
 
 
 def test_a_card_is_written_the_same_again(folder: Path) -> None:

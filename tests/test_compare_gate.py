@@ -2,7 +2,7 @@ import json
 import shlex
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -11,18 +11,20 @@ import numpy as np
 import pytest
 import xmlschema
 import yaml
-from test_compare_paired import FIELDS, scored, whole_set
+from conftest import PROTOCOL, scored, whole_set
 
 from cvbench.cli import run_program
-from cvbench.compare import CheckResult, Finding, check, most_moved, parse_tolerances, save_baseline
+from cvbench.compare import TOLERANCES, CheckResult, Finding, check, most_moved, parse_tolerances, save_baseline
 from cvbench.compare.junit import annotations, junit_xml, write_summary
 from cvbench.compare.text import check_markdown
 from cvbench.core.errors import UnknownName, UsageError
+from cvbench.core.protocol import EvalProtocol
 from cvbench.core.records import Failure, ModelFacts, RunRecord, read_records
 from cvbench.store import write_record
 
 RNG = np.random.default_rng
 BASE = RNG(0).normal(30, 3, 32)
+BASE_100 = RNG(10).normal(30, 3, 100)
 SCHEMA = xmlschema.XMLSchema(Path(__file__).parent / "golden" / "junit.xsd")
 DOCS = Path(__file__).parents[1] / "docs" / "regression-gate.md"
 
@@ -112,13 +114,92 @@ def test_a_drop_that_may_be_chance_is_a_warning() -> None:
     assert [line.split(" ")[0] for line in annotations(result)] == ["::warning"]
 
 
-@pytest.mark.parametrize("moved", [4, 1])
-def test_a_drop_that_too_few_samples_show_cannot_be_checked(moved: int) -> None:
-    """Four clips never give p below 2/16; one broken clip of 32 never gives p below 1."""
-    clips = 4 if moved == 4 else 32
-    result = against({"psnr": BASE[:clips] - 3 * (np.arange(clips) < moved)}, {"psnr": BASE[:clips]})
+def test_a_drop_that_too_few_samples_show_cannot_be_checked() -> None:
+    """Four clips never give p below 2/16, and where all fell there is none to tell how much noise there is."""
+    result = against({"psnr": BASE[:4] - 3}, {"psnr": BASE[:4]})
     assert result.code == 3
-    assert f"{moved} of {clips} samples moved): too few samples" in result.findings[0].text
+    assert "4 of 4 samples moved): too few samples" in result.findings[0].text
+
+
+def fallen(clips: int, down: int, by: float, noise: float, seed: int = 5) -> CheckResult:
+    """A check in which the first clips are `by` dB down and the others tremble."""
+    run = BASE_100[:clips] + RNG(seed).uniform(-noise, noise, clips)
+    run[:down] -= by
+    return against({"psnr": run}, {"psnr": BASE_100[:clips]})
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-6, 1e-5, 1e-4, 1e-3, 0.01])
+@pytest.mark.parametrize(("clips", "down"), [(16, 4), (100, 5), (30, 3), (32, 1), (8, 2), (12, 5), (9, 4), (100, 1)])
+def test_clips_that_collapse_are_a_regression_and_named_however_the_others_tremble(
+    clips: int, down: int, noise: float
+) -> None:
+    result = fallen(clips, down, 20.0, noise)
+    assert result.code == 1
+    named = [text.split(" ")[0] for text in result.findings[0].collapsed]
+    assert sorted(named) == sorted(f"clip{i}" for i in range(down))
+    assert "Collapsed:" in check_markdown(result)
+
+
+@pytest.mark.parametrize("noise", [0.1, 0.3, 0.5])
+def test_four_clips_that_collapse_at_once_are_seen_through_much_noise(noise: float) -> None:
+    assert fallen(16, 4, 20.0, noise).code == 1
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-4, 0.005, 0.015])
+def test_a_mean_beyond_its_tolerance_never_passes_because_others_tremble_within_it(noise: float) -> None:
+    for by in (0.1, 0.2, 0.4, 2.0):
+        assert fallen(16, 4, by, noise).code in (1, 3)
+
+
+def test_a_clip_that_collapses_fails_also_where_the_mean_stays_within_the_tolerance_or_improves() -> None:
+    change = np.where(np.arange(100) == 7, -1.0, 0.0)
+    assert against({"psnr": BASE_100 + change}, {"psnr": BASE_100}).code == 1
+    better = against({"psnr": BASE_100 + np.where(change, -20.0, 1.0)}, {"psnr": BASE_100})
+    assert (better.code, better.findings[0].collapsed) == (1, [f"clip7 ({BASE_100[7]:.2f} → {BASE_100[7] - 20:.2f})"])
+
+
+@pytest.mark.parametrize(("by", "code"), [(25.5, 1), (24.5, 0)])
+def test_within_the_tolerance_of_the_mean_one_clip_may_fall_by_25_of_them(by: float, code: int) -> None:
+    change = np.where(np.arange(100) == 7, by * 0.02, 0.0)
+    assert against({"psnr": BASE_100 - change}, {"psnr": BASE_100}).code == code
+
+
+def test_what_moved_by_less_than_a_thousandth_of_the_tolerance_has_not_moved() -> None:
+    result = against({"psnr": BASE + RNG(1).uniform(-1.9e-5, 1.9e-5, 32)}, {"psnr": BASE})
+    assert (verdicts(result), result.code, most_moved(result)) == ({"psnr": "same"}, 0, [])
+    trembling = against(
+        {"psnr": BASE[:12] + RNG(1).uniform(-1e-6, 1e-6, 12) - 0.5 * (np.arange(12) < 9)}, {"psnr": BASE[:12]}
+    )
+    assert trembling.findings[0].difference.p == 2.0**-8
+
+
+NOISES: dict[str, Callable[[np.random.Generator, tuple[int, int]], np.ndarray]] = {
+    "normal": lambda rng, shape: rng.normal(size=shape),
+    "Student's t with 3 degrees of freedom": lambda rng, shape: rng.standard_t(3, shape),
+    "a tenth scatters ten times as far": lambda rng, shape: (
+        rng.normal(size=shape) * np.where(rng.random(shape) < 0.1, 10, 1)
+    ),
+    "each clip has its own scale": lambda rng, shape: rng.normal(size=shape) * np.exp(rng.normal(size=shape)),
+}
+
+
+def alarms(noise: str, clips: int, sigma: float, checks: int) -> int:
+    """How many of so many checks of five metrics fail, where nothing but noise in units of tolerances moved."""
+    rng = RNG(6)
+    names = ("psnr", "ssim", "lpips-vgg", "flicker", "bpp")
+    base = dict.fromkeys(names, BASE_100[:clips])
+    stored, units = [scored(base)], np.array([TOLERANCES[name] for name in names])
+    codes = []
+    for _ in range(checks):
+        moved = NOISES[noise](rng, (5, clips)) * sigma * units[:, None]
+        codes.append(check([scored({n: base[n] + m for n, m in zip(names, moved, strict=True)})], stored).code)
+    return codes.count(1)
+
+
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize(("clips", "sigma"), [(12, 2.0), (16, 30.0)])
+def test_noise_of_any_kind_raises_next_to_no_alarms(noise: str, clips: int, sigma: float) -> None:
+    assert alarms(noise, clips, sigma, 100) <= 2
 
 
 def test_a_metric_without_a_tolerance_may_worsen_by_a_hundredth(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +229,8 @@ def test_scores_of_whole_sets_are_checked_by_their_intervals(
 TWO = {"psnr": BASE, "ssim": BASE / 40}
 FULL = scored(TWO)
 FAILED = [Failure(f"clip{i}", "out of memory") for i in range(4)]
-HALF = FIELDS.replace("fp32", "bf16")
+HALF = replace(PROTOCOL, dtype="bf16")
+GONE = scored(TWO, scores={}, samples=[], error="no weights", error_kind="MissingWeights")
 OTHER = replace(FULL.samples[0], sha256="f" * 64)
 
 
@@ -166,17 +248,17 @@ OTHER = replace(FULL.samples[0], sha256="f" * 64)
             "missing: clip0, clip1, clip2 and 1 more (out of memory)",
         ),
         (
-            [replace(FULL, samples=[replace(FULL.samples[0], rows={"psnr": [1.0]}), *FULL.samples[1:]])],
+            [replace(FULL, samples=[replace(FULL.samples[0], rows={"psnr": [BASE[0]]}), *FULL.samples[1:]])],
             "ssim, samples",
             "missing: ssim of clip0 (not measured)",
         ),
-        ([scored(TWO, fields=HALF)], "psnr", "not like for like: dtype is bf16 instead of fp32"),
+        ([scored(TWO, protocol=HALF)], "psnr", "not like for like: dtype is bf16 instead of fp32"),
         (
-            [scored(TWO, protocol="q", fields=FIELDS.replace("p/1", "q/1"))],
+            [scored(TWO, protocol=EvalProtocol("q", 1))],
             "psnr",
             "not like for like: protocol is q/1 instead of p/1",
         ),
-        ([scored(TWO, scores={}, samples=[], error="no weights")], "samples", "missing: every sample (no weights)"),
+        ([GONE], "samples", "missing: every sample (no weights)"),
     ],
 )  # fmt: skip
 def test_what_the_run_lacks_or_measured_otherwise_is_named_and_exits_3(
@@ -206,6 +288,39 @@ def test_what_the_baseline_lacks_is_noted_and_passes(run: list[RunRecord], note:
     assert note in result.notes
     assert note in check_markdown(result)
     assert result.code == 0
+
+
+def test_a_model_that_no_longer_runs_regressed() -> None:
+    result = check([scored(TWO, scores={}, samples=[], error="KeyError: 'x'", error_kind="KeyError")], [FULL])
+    assert [(f.what, f.text) for f in result.of("regression")] == [("record", "no longer runs: KeyError: 'x'")]
+    assert result.code == 1
+    assert "no longer runs: KeyError" in check_markdown(result)
+
+
+def lacking(kind: str) -> list[RunRecord]:
+    """A run that failed on four of the clips that the baseline has."""
+    lost = [Failure(f"clip{i}", "what went wrong", kind) for i in range(4)]
+    return [replace(FULL, samples=FULL.samples[4:], failures=lost)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        ("BadOutput", 1),
+        ("RuntimeError", 1),
+        ("UnsuitableInput", 1),
+        ("UnreadableSample", 3),
+        ("OutOfMemoryError", 3),
+        ("", 3),
+    ],
+)
+def test_a_model_that_fails_on_samples_it_coded_before_regressed_but_not_for_the_file_or_the_machine(
+    kind: str, code: int
+) -> None:
+    result = check(lacking(kind), [FULL])
+    assert result.code == code
+    words = "fails on 4 of 32 samples that it coded before: missing: clip0, clip1, clip2 and 1 more (what went wrong)"
+    assert [f.text for f in result.of("regression")] == ([words] if code == 1 else [])
 
 
 def test_a_regression_outweighs_what_could_not_be_checked() -> None:

@@ -2,44 +2,25 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import PROTOCOL, scored, whole_set
 from scipy import stats
 
 from cvbench.cli import run_program
 from cvbench.compare import Comparison, MetricDifference, compare, compare_runs
 from cvbench.compare.text import comparison_json, comparison_markdown
 from cvbench.core.errors import UnknownName, UsageError
-from cvbench.core.records import DataFacts, Failure, ModelFacts, RunRecord, SampleRecord, Score
+from cvbench.core.protocol import EvalProtocol
+from cvbench.core.records import DataFacts, Failure
 from cvbench.store import write_record
 
-FIELDS = "protocol=p/1 size=256 dtype=fp32"
-
-
-def scored(
-    values: Mapping[str, Sequence[float]],
-    model: str = "m",
-    *,
-    data: str = "d",
-    fields: str = FIELDS,
-    protocol: str = "p",
-    **more: object,
-) -> RunRecord:
-    """A record with one value a clip for each metric; clip i has the id "clip i" and pixels of its own."""
-    n = len(next(iter(values.values())))
-    samples = [
-        SampleRecord(f"clip{i}", 1, 8, 8, f"{i:064d}", {}, {name: [float(v[i])] for name, v in values.items()})
-        for i in range(n)
-    ]
-    signature = f" data={data}#{'2' * 12} {fields}"
-    scores = {m: Score(float(np.mean(v)), None, None, n, f"{m}:1{signature}") for m, v in values.items()}
-    made = RunRecord(ModelFacts(model, "1" * 64), DataFacts(data, "2" * 64, n), {"name": protocol}, {}, scores, samples)
-    return replace(made, **more)  # type: ignore[arg-type]
+BF16 = replace(PROTOCOL, dtype="bf16")
 
 
 def of(comparison: Comparison, metric: str = "psnr") -> MetricDifference:
@@ -139,41 +120,34 @@ def test_a_sample_without_a_metric_is_named_and_the_others_are_compared() -> Non
 
 def test_protocol_fields_that_differ_are_named_and_compared() -> None:
     a = scored({"psnr": [30, 31]})
-    b = scored({"psnr": [30, 31]}, fields=FIELDS.replace("fp32", "bf16"))
+    b = scored({"psnr": [30, 31]}, protocol=BF16)
     assert of(compare(a, b)).differing == "dtype is bf16 instead of fp32"
 
 
 def test_the_data_in_the_signature_is_left_to_the_samples() -> None:
     a = scored({"psnr": [30, 31]}, data="my own clips")
-    signature = a.scores["psnr"].signature.replace("#" + "2" * 12, "#" + "3" * 12)
-    scores = {"psnr": replace(a.scores["psnr"], signature=signature)}
+    other = replace(a.scores["psnr"].signature, manifest="3" * 12)
+    scores = {"psnr": replace(a.scores["psnr"], signature=other)}
     b = replace(a, data=DataFacts("my own clips", "3" * 64, 2), scores=scores)
     assert of(compare(a, b)).differing == ""
 
 
 def test_a_metric_measured_in_another_way_is_not_compared() -> None:
     a = scored({"psnr": [30, 31], "ssim": [0.9, 0.8]})
-    newer = replace(a.scores["ssim"], signature=a.scores["ssim"].signature.replace("ssim:1", "ssim:2"))
-    b = replace(a, scores={"psnr": a.scores["psnr"], "ssim": newer}, protocol={"name": "p", "psnr_mean": "clip"})
+    newer = replace(a.scores["ssim"], signature=replace(a.scores["ssim"].signature, version="2"))
+    b = replace(a, scores={"psnr": a.scores["psnr"], "ssim": newer}, protocol=replace(PROTOCOL, psnr_mean="clip"))
     comparison = compare(a, b)
     assert not comparison.metrics
     assert [(u.kind, u.metric, u.why) for u in comparison.unpaired] == [
-        ("unlike", "psnr", "measured as psnr_mean=clip instead of psnr_mean=frames"),
+        ("unlike", "psnr", "measured as psnr_mean=clip instead of frames"),
         ("unlike", "ssim", "measured as ssim:2 instead of ssim:1"),
     ]
 
 
 def test_psnr_of_the_clips_error_is_compared_where_the_protocol_averages_errors() -> None:
-    a = scored({"psnr": [30.0]}, protocol="x")
-    a = replace(a, protocol={"name": "x", "psnr_mean": "clip"})
+    a = scored({"psnr": [30.0]}, protocol=replace(PROTOCOL, psnr_mean="clip"))
     a = replace(a, samples=[replace(a.samples[0], frames=2, rows={"psnr": [20.0, 40.0]})])
     assert of(compare(a, a)).a == pytest.approx(-10 * math.log10((0.01 + 0.0001) / 2), abs=1e-9)
-
-
-def whole_set(value: float, low: float | None, high: float | None, manifest: str = "2" * 64) -> RunRecord:
-    made = scored({"psnr": [30, 31]}, data="d")
-    made = replace(made, scores={"rfid": Score(value, low, high, 5000, f"rfid:1 data=d#{manifest[:12]} {FIELDS}")})
-    return replace(made, data=DataFacts("d", manifest, 2))
 
 
 def test_scores_of_whole_sets_are_compared_by_their_intervals() -> None:
@@ -245,10 +219,10 @@ def test_two_records_of_two_models_are_compared_whatever_their_names() -> None:
 
 
 def test_one_model_under_two_protocols_is_paired_where_each_run_has_one() -> None:
-    a, b = scored({"psnr": [30, 31]}), scored({"psnr": [30, 31]}, protocol="p+dtype=bf16")
+    a, b = scored({"psnr": [30, 31]}), scored({"psnr": [30, 31]}, protocol=replace(BF16, name="p+dtype=bf16"))
     assert len(compare_runs([a], [b])[0]) == 1
-    comparisons, alone = compare_runs([a, b], [scored({"psnr": [30, 31]}, protocol="q"), b])
-    assert [c.b.protocol["name"] for c in comparisons] == ["q", "p+dtype=bf16"]
+    comparisons, alone = compare_runs([a, b], [scored({"psnr": [30, 31]}, protocol=EvalProtocol("q", 1)), b])
+    assert [c.b.protocol.name for c in comparisons] == ["q", "p+dtype=bf16"]
     assert not alone
 
 
@@ -270,7 +244,7 @@ def test_two_records_of_one_name_are_refused() -> None:
 def test_markdown_names_what_differs_and_escapes_what_would_break_it() -> None:
     name = "<script>|`x`\n::error::"
     a = scored({"psnr": [30, 31, 32]}, name)
-    b = scored({"psnr": [30.5, 31, 31]}, name, fields=FIELDS.replace("fp32", "bf16"), failures=[Failure("z", "gone")])
+    b = scored({"psnr": [30.5, 31, 31]}, name, protocol=BF16, failures=[Failure("z", "gone")])
     text = comparison_markdown(compare_runs([a], [b])[0], ["y on d under p: only in A"])
     assert "| -0.1667 |" in " ".join(text.split())
     for word in (
@@ -312,14 +286,16 @@ def test_the_program_compares_runs_and_models_and_says_when_something_did_not_pa
 LARGE = """
 import sys, time
 import numpy as np
+from cvbench.core.protocol import PROTOCOLS
 from cvbench.core.records import DataFacts, ModelFacts, RunRecord, SampleRecord, Score
+from cvbench.core.signature import Signature
 from cvbench.compare import check, compare_runs
 from cvbench.compare.text import check_markdown, comparison_markdown
 
 def run(rng):
-    metrics = ("psnr", "ssim", "lpips-vgg", "lpips-alex")
-    scores = {m: Score(0.0, None, None, 1000, f"{m}:1 data=d#1") for m in metrics}
-    return [RunRecord(ModelFacts(f"m{k}", "1"), DataFacts("d", "1", 1000), {"name": "p"}, {}, scores, [
+    metrics, p = ("psnr", "ssim", "lpips-vgg", "lpips-alex"), PROTOCOLS["cvbench-1"]
+    scores = {m: Score(0.0, None, None, 1000, Signature(m, "1", "d", "1", p)) for m in metrics}
+    return [RunRecord(ModelFacts(f"m{k}", "1"), DataFacts("d", "1", 1000), p, {}, scores, [
         SampleRecord(f"c{i}", 1, 8, 8, str(i), {}, {m: rng.random(17).tolist() for m in metrics}) for i in range(1000)
     ]) for k in range(20)]
 

@@ -4,13 +4,16 @@ import io
 import json
 
 import pytest
-from conftest import record
+from conftest import PROTOCOL, record, signature
 from scipy.special import stdtrit
 
 from cvbench import tables
 from cvbench.core.errors import UsageError
 from cvbench.core.records import Failure, ModelFacts, RunRecord, SampleRecord, Score
 from cvbench.tables.ranking import student
+
+SIZED = dataclasses.replace(PROTOCOL, size=512)
+OTHER = dataclasses.replace(SIZED, name="q")
 
 
 def test_the_layout_is_that_of_table_1() -> None:
@@ -40,7 +43,7 @@ def clips(model: str, values: list[float], half: float) -> RunRecord:
     """A record of one frame a clip, whose score's interval is its mean ± half."""
     mean = sum(values) / len(values)
     samples = [SampleRecord(f"c{i}", 1, 8, 8, f"{i:064x}", {}, {"psnr": [v]}) for i, v in enumerate(values)]
-    score = Score(mean, mean - half, mean + half, len(values), "psnr:1 data=d#1 size=256")
+    score = Score(mean, mean - half, mean + half, len(values), signature())
     return record(model, samples=samples, scores={"psnr": score})
 
 
@@ -75,7 +78,7 @@ def test_what_ties_with_the_second_is_underlined_too() -> None:
 
 def test_scores_without_intervals_tie_only_when_equal() -> None:
     def bare(model: str, value: float) -> RunRecord:
-        return record(model, scores={"psnr": Score(value, None, None, 1, "s")})
+        return record(model, scores={"psnr": Score(value, None, None, 1, signature())})
 
     table = tables.build([bare("a", 30.0), bare("b", 30.0), bare("c", 29.999)])
     assert [row[-1].rank for row in table.rows] == [1, 1, 2]
@@ -87,14 +90,14 @@ def test_the_quantile_of_student_is_that_of_scipy(freedom: int) -> None:
 
 
 def test_scores_of_other_protocols_are_refused_with_the_fields_that_differ() -> None:
-    mixed = [record("a"), record("b"), record("c", signature="psnr:1 data=d#1 size=512")]
+    mixed = [record("a"), record("b"), record("c", signed=signature(protocol=SIZED))]
     with pytest.raises(tables.SignatureMismatch, match="size is 512 instead of 256"):
         tables.build(mixed)
     assert "not comparable: c, PSNR on d: size is 512" in tables.markdown(tables.build(mixed, allow_mixed=True))
 
 
 def test_what_is_not_comparable_is_never_best() -> None:
-    other = record("c", value=99.0, signature="psnr:1 data=d#1 size=512")
+    other = record("c", value=99.0, signed=signature(protocol=SIZED))
     table = tables.build([record("a", value=28.0), record("b", value=25.0), other], allow_mixed=True)
     assert [row[-1].rank for row in table.rows] == [1, 2, 0]
 
@@ -109,20 +112,20 @@ def test_speed_stands_behind_the_scores_with_the_machine_as_a_footnote() -> None
 
 def test_a_lost_sample_excuses_other_samples_but_no_other_protocol() -> None:
     lost = [Failure("big.png", "out of memory")]
-    other = record("b", failures=lost, signature="psnr:1 data=d#2 size=256")
+    other = record("b", failures=lost, signed=signature(manifest="2"))
     tables.build([record("a"), other])
     with pytest.raises(tables.SignatureMismatch, match="size is 512 instead of 256"):
-        tables.build([record("a"), record("b", failures=lost, signature="psnr:1 data=d#2 size=512")])
+        tables.build([record("a"), record("b", failures=lost, signed=signature(manifest="2", protocol=SIZED))])
 
 
 def test_signatures_are_compared_also_where_every_record_has_an_unreadable_sample() -> None:
     broken = [Failure("broken.png", "truncated")]
     with pytest.raises(tables.SignatureMismatch, match="size is 512"):
-        tables.build([record("a", failures=broken), record("b", failures=broken, signature="psnr:1 data=d#1 size=512")])
+        tables.build([record("a", failures=broken), record("b", failures=broken, signed=signature(protocol=SIZED))])
 
 
 def test_a_model_under_two_protocols_has_two_rows() -> None:
-    other = record("a", protocol={"name": "q", "version": 1}, value=20.0, signature="psnr:1 data=d#1 size=512")
+    other = record("a", protocol=OTHER, value=20.0, signed=signature(protocol=OTHER))
     with pytest.raises(tables.SignatureMismatch, match="size is 512"):
         tables.build([record("a"), record("a"), other])
     table = tables.build([record("a"), other], allow_mixed=True)
@@ -140,7 +143,7 @@ def test_of_two_records_of_one_place_the_newer_is_shown_and_others_are_refused()
 
 
 def test_metrics_of_one_model_in_two_folders_make_one_row() -> None:
-    lpips = record("a", scores={"lpips-vgg": Score(0.1, None, None, 1, "lpips-vgg:1 data=d#1 size=256")})
+    lpips = record("a", scores={"lpips-vgg": Score(0.1, None, None, 1, signature("lpips-vgg"))})
     table = tables.build([record("a", unavailable={"lpips-vgg": "vgg16 is missing"}), lpips])
     assert [cell.text for cell in table.rows[0][-2:]] == ["30.00", "0.100"]
     assert not table.notes
@@ -161,7 +164,7 @@ def test_a_cell_says_why_a_model_did_not_run(kind: str, text: str) -> None:
 
 
 def test_what_a_score_says_beside_its_number_is_a_footnote_bold_where_it_asks_for_it() -> None:
-    few = record(scores={"psnr": Score(3.0, None, None, 3, "s", "**under-sampled**: 3 rows")})
+    few = record(scores={"psnr": Score(3.0, None, None, 3, signature(), "**under-sampled**: 3 rows")})
     table = tables.build([few])
     assert "PSNR of m: **under-sampled**: 3 rows" in tables.markdown(table)
     assert "PSNR of m: <strong>under-sampled</strong>: 3 rows" in tables.html(table)
@@ -177,7 +180,7 @@ def test_what_is_missing_has_a_footnote_and_no_number() -> None:
 
 def test_a_shared_failure_is_the_data_sets_and_an_own_one_the_models() -> None:
     shared = Failure("broken.png", "truncated")
-    own = record("b", failures=[shared, Failure("big.png", "out of memory")], signature="psnr:1 data=d#2 size=256")
+    own = record("b", failures=[shared, Failure("big.png", "out of memory")], signed=signature(manifest="2"))
     table = tables.build([record("a", failures=[shared]), record("c", failures=[shared]), own])
     text = "\n".join(table.notes)
     assert "d: 1 samples not scored: broken.png: truncated" in text
@@ -192,7 +195,9 @@ def test_markdown_escapes_what_would_break_it() -> None:
 
 def test_html_is_one_table_with_everything_escaped() -> None:
     text = tables.html(
-        tables.build([record("<script>alert('1')</script>"), record('"b"&', "e", value=20.0, signature="s")])
+        tables.build(
+            [record("<script>alert('1')</script>"), record('"b"&', "e", value=20.0, signed=signature(manifest="s"))]
+        )
     )
     assert "<script" not in text
     assert '<th scope="row">&lt;script&gt;alert(&#x27;1&#x27;)&lt;/script&gt;</th>' in text
@@ -221,7 +226,7 @@ def test_latex_is_booktabs_and_escaped() -> None:
 
 
 def test_latex_heads_each_data_set_and_guards_what_would_be_an_option() -> None:
-    text = tables.latex(tables.build([record("[x]*", "c"), record("[x]*", "d", signature="t")]))
+    text = tables.latex(tables.build([record("[x]*", "c"), record("[x]*", "d", signed=signature(manifest="t"))]))
     assert r"\multicolumn{4}{c}{} & \multicolumn{1}{c}{c} & \multicolumn{1}{c}{d} \\" in text
     assert r"\cmidrule(lr){5-5}" in text
     assert "\n{[}x{]}{*} & " in text
@@ -233,7 +238,7 @@ def test_json_has_numbers() -> None:
 
 
 def test_two_data_sets_stand_side_by_side() -> None:
-    table = tables.build([record("a", "x"), record("a", "y", 20.0, "psnr:1 data=y#1"), record("b", "x")])
+    table = tables.build([record("a", "x"), record("a", "y", 20.0, signature(data="y")), record("b", "x")])
     assert [c.title for c in table.columns][-2:] == ["x PSNR ↑", "y PSNR ↑"]
     assert table.rows[1][-1].text == "not run"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import record
+from conftest import PROTOCOL, record, signature
 
 from cvbench.cli import run_program
 from cvbench.core.errors import UsageError
@@ -29,7 +29,9 @@ def clips(
 ) -> RunRecord:
     """A record of clips, each with its PSNR of every frame and its flicker of every change, where it has any."""
     samples = [
-        SampleRecord(f"c{i}", len(psnr), 8, 8, f"{i:064x}", {}, {"psnr": psnr, "flicker": flicker})
+        SampleRecord(
+            f"c{i}", len(psnr), 8, 8, f"{i:064x}", {}, {"psnr": psnr, **({"flicker": flicker} if flicker else {})}
+        )
         for i, (psnr, flicker) in enumerate(found)
     ]
     facts = ModelFacts(model, "1" * 64, temporal=temporal, frame_rule=rule, window=window)
@@ -126,7 +128,8 @@ def test_a_model_that_could_not_run_says_why() -> None:
 
 def test_scores_made_differently_are_refused_unless_allowed() -> None:
     other = dataclasses.replace(
-        record("b", signature="psnr:1 data=d#1 size=128"), samples=clips("b", (FIVE, [])).samples
+        record("b", signed=signature(protocol=dataclasses.replace(PROTOCOL, size=128))),
+        samples=clips("b", (FIVE, [])).samples,
     )
     records = [clips("a", (FIVE, [])), clips("c", (FIVE, [])), other]
     with pytest.raises(SignatureMismatch, match="size is 128 instead of 256"):

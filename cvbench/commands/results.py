@@ -20,6 +20,8 @@ def finish(records: Sequence[RunRecord], suite: str, out: Path, *, intervals: bo
     echo(text)
     for error in {f"{r.model.name}: {r.error}": None for r in records if r.error}:
         line(f"Error: {error}", err=True)
+    for note in (f"{r.model.name} on {r.data.name}: {note}" for r in records for note in r.notes):
+        line(f"Error: {note}", err=True)
     write_text(out / "table.md", f"# {suite}\n\n{text}")
     write_text(out / "table.csv", tables.to_csv(table))
     write_text(out / "samples.csv", tables.samples_csv(records))

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cvbench.commands.console import progress_bar
+from cvbench.commands.console import line, progress_bar
 from cvbench.commands.options import check_folder, named
 from cvbench.commands.results import finish
 from cvbench.core.config import pairs
@@ -74,7 +74,8 @@ def command(**given: Any) -> int:
         made = measure(generated, metrics, chosen, given)
         if made.model.name in (record.model.name for record in records):
             raise UsageError(f"two generated sets are called {made.model.name}; tell them apart by NAME=PATH")
-        write_record(given["out"], made)
+        if word := write_record(given["out"], made).word:
+            line(word, err=True)
         records.append(made)
     return finish(records, "score", given["out"], intervals=given["intervals"])
 

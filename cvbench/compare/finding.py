@@ -8,14 +8,17 @@ from cvbench.compare.paired import MetricDifference
 from cvbench.core.records import RunRecord
 
 Verdict = Literal["regression", "incomplete", "unproven", "moved", "improved", "same"]
-"""regression: worse beyond the tolerance, and real. incomplete: could not be checked. unproven: worse beyond the
-tolerance, but the test takes it for chance. moved: within the tolerance, or better without proof. improved: better
-beyond the tolerance, and real."""
+"""regression: worse beyond the tolerance, and real; or samples collapsed; or the model no longer codes what it did.
+incomplete: could not be checked. unproven: worse beyond the tolerance, but the test takes it for chance. moved: within
+the tolerance, or better without proof. improved: better beyond the tolerance, and real."""
 
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """What became of one stored score. `what` is a metric, "samples", "record", "encoding" or "decoding"."""
+    """What became of one stored score. `what` is a metric, "samples", "record", "encoding" or "decoding".
+
+    `collapsed` names samples that got much worse each by itself, with their values.
+    """
 
     model: str
     data: str
@@ -25,6 +28,7 @@ class Finding:
     text: str
     tolerance: float | None = None
     difference: MetricDifference | None = None
+    collapsed: Sequence[str] = ()
 
 
 def finding_of(record: RunRecord, what: str, verdict: Verdict, text: str) -> Finding:

@@ -18,6 +18,10 @@ from cvbench.metrics.statistics import Difference, detectable_difference, paired
 Kind = Literal["missing", "extra", "changed", "unlike"]
 Pairs = Sequence[tuple[SampleRecord, SampleRecord]]
 RESAMPLES = 9999  # of a permutation test
+ELSEWHERE = ("MissingWeights", "Unavailable")
+"""Kinds of errors for which a model was not even tried: what the machine lacks."""
+NOT_ITS_OWN = ("", "UnreadableSample", "OutOfMemoryError", "MemoryError")
+"""Kinds of failures that are the file's or the machine's, not the model's; of older records ("") nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +29,14 @@ class Unpaired:
     """What has no counterpart, and why.
 
     missing: only in a. extra: only in b. changed: a sample with other prepared pixels. unlike: a metric that was
-    measured in another way.
+    measured in another way. `own` tells that the model itself failed on the sample.
     """
 
     kind: Kind
     why: str
     sample: str = ""
     metric: str = ""
+    own: bool = False
 
     @property
     def what(self) -> str:
@@ -46,6 +51,9 @@ class MetricDifference:
     `p` is of the paired permutation test, `corrected` of Holm's correction of it; `detectable` is the smallest true
     difference that such a set shows in four of five cases. `differing` names the fields of the signatures that
     differ. A metric of whole sets has no samples: its interval and p come from the scores' own intervals.
+
+    `before` and `after` are what each sample alone would score, `steps` after - before on the scale on which samples
+    are averaged.
     """
 
     metric: str
@@ -58,7 +66,14 @@ class MetricDifference:
     samples: Sequence[str]
     before: Float64[np.ndarray, " n"]
     after: Float64[np.ndarray, " n"]
+    steps: Float64[np.ndarray, " n"]
     differing: str = ""
+
+    @property
+    def worse(self) -> Float64[np.ndarray, " n"]:
+        """By how much each sample got worse, in the metric's unit; negative where it got better."""
+        fell = np.asarray(self.before - self.after)
+        return fell if METRICS[self.metric].better == "higher" else -fell
 
     @property
     def gain(self) -> float:
@@ -130,7 +145,8 @@ def compare(a: RunRecord, b: RunRecord) -> Comparison:
 
 
 def _of_error(a: RunRecord, b: RunRecord) -> Unpaired:
-    return Unpaired("extra" if a.error else "missing", a.error or b.error or "", "every sample")
+    own = not a.error and b.error_kind not in ELSEWHERE
+    return Unpaired("extra" if a.error else "missing", a.error or b.error or "", "every sample", own=own)
 
 
 def _pair_samples(a: RunRecord, b: RunRecord) -> tuple[Pairs, list[Unpaired]]:
@@ -140,7 +156,8 @@ def _pair_samples(a: RunRecord, b: RunRecord) -> tuple[Pairs, list[Unpaired]]:
     for name, sample in ours.items():
         other = theirs.get(name)
         if other is None:
-            unpaired.append(Unpaired("missing", _why_absent(b, name), name))
+            own = any(f.id == name and f.kind not in NOT_ITS_OWN for f in b.failures)
+            unpaired.append(Unpaired("missing", _why_absent(b, name), name, own=own))
         elif other.sha256 != sample.sha256:
             unpaired.append(Unpaired("changed", "other prepared pixels", name))
         else:
@@ -209,18 +226,21 @@ def _of_samples(
     differing: str,
 ) -> MetricDifference:
     p = paired_permutation(after, before, resamples=RESAMPLES)
-    a, b = (METRICS[name].score(float(side.mean()), protocol) for side in (before, after))
+    metric = METRICS[name]
+    a, b = (metric.score(float(side.mean()), protocol) for side in (before, after))
+    alone = (np.array([metric.score(float(v), protocol) for v in side], np.float64) for side in (before, after))
     return MetricDifference(
         metric=name,
         a=a,
         b=b,
-        change=_change(METRICS[name], before, after, protocol),
+        change=_change(metric, before, after, protocol),
         p=p,
         corrected=p,
         detectable=detectable_difference(after - before),
         samples=samples,
-        before=before,
-        after=after,
+        before=next(alone),
+        after=next(alone),
+        steps=after - before,
         differing=differing,
     )
 
@@ -241,7 +261,7 @@ def _of_sets(name: str, a: Score, b: Score, differing: str) -> MetricDifference:
         half = math.hypot(a.high - a.low, b.high - b.low) / 2
         p = math.erfc(1.96 * abs(change) / half / math.sqrt(2)) if half else float(change == 0)
         difference = Difference(change, change - half, change + half)
-    return MetricDifference(name, a.value, b.value, difference, p, p, None, [], none, none, differing)
+    return MetricDifference(name, a.value, b.value, difference, p, p, None, [], none, none, none, differing)
 
 
 def told(unpaired: Sequence[Unpaired]) -> list[str]:
@@ -252,6 +272,10 @@ def told(unpaired: Sequence[Unpaired]) -> list[str]:
     lines = []
     for (kind, metric, why), samples in groups.items():
         names = [name for name in samples if name]
-        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        lines.append(f"{kind}: {metric}{' of ' if metric and names else ''}{shown} ({why})")
+        lines.append(f"{kind}: {metric}{' of ' if metric and names else ''}{some(names)} ({why})")
     return lines
+
+
+def some(names: Sequence[str]) -> str:
+    """Return the first three names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -76,12 +76,15 @@ def _p(p: float | None) -> str:
 
 def check_markdown(result: CheckResult) -> str:
     """Return a check as Markdown: the outcome, what moved, what could not be checked, the samples that moved most."""
-    rows = [_checked(f, d) for f in ordered(result.findings) if (d := f.difference) and d.has_moved]
+    rows = [_checked(f, d) for f in ordered(result.findings) if (d := f.difference) and f.verdict != "same"]
     moved = most_moved(result)
     other = [f for f in ordered(result.findings) if f.difference is None or f.verdict == "incomplete"]
     told_apart = [f"{f.verdict}: {place(f)}: {f.text}" for f in other if f.verdict != "same"]
     parts = [f"**{outcome(result)}**"]
     parts += ["What moved:", _table(CHECKED, rows, 4)] if rows else []
+    parts += _list(
+        "Collapsed", [f"{place(f)}: {', '.join(f.collapsed)}" for f in result.of("regression") if f.collapsed]
+    )
     parts += _list("Beside these" if rows else "Findings", told_apart)
     parts += ["The samples that moved most:", _table(SAMPLES, list(map(_moved, moved)), 4)] if moved else []
     return "\n\n".join([*parts, *_list("Notes", result.notes)]) + "\n"

@@ -83,10 +83,11 @@ class SampleRecord:
 
 @dataclass(frozen=True)
 class Failure:
-    """A sample that gave no number, and why."""
+    """A sample that gave no number, and why; `kind` is the name of the error's class, "" in older records."""
 
     id: str
     error: str
+    kind: str = ""
 
 
 @dataclass(frozen=True)

@@ -146,7 +146,7 @@ class Loop:
         try:
             self._work([read_prepared(sample.index, sample.item, self.protocol)])
         except CvbenchError as error:
-            self.failed.setdefault(unit.owner, []).append((sample.index, Failure(sample.id, describe(error))))
+            self.failed.setdefault(unit.owner, []).append((sample.index, _failure(sample.id, error)))
         return unit.rows()
 
     def failures(self, owner: str) -> list[Failure]:
@@ -161,7 +161,7 @@ class Loop:
             except CvbenchError as error:
                 if self.strict:
                     raise
-                self.unread.append((index, Failure(item.id, describe(error))))
+                self.unread.append((index, _failure(item.id, error)))
 
     def _missing(self, sample: Prepared) -> dict[Unit, frozenset[str]]:
         units = (unit for unit in self.task.units(sample) if unit.owner not in self.broken)
@@ -192,8 +192,12 @@ class Loop:
         for error in made.errors:
             if self.strict:
                 raise error
-            failure = Failure(made.sample.id, describe(error))
+            failure = _failure(made.sample.id, error)
             self.failed.setdefault(made.unit.owner, []).append((made.sample.index, failure))
+
+
+def _failure(name: str, error: Exception) -> Failure:
+    return Failure(name, describe(error), type(error).__name__)
 
 
 def look(index: int, item: Item, protocol: EvalProtocol, store: Store, is_done: Callable[[Prepared], bool]) -> Prepared:

@@ -15,6 +15,7 @@ from cvbench.core.config import load_config
 from cvbench.core.errors import CvbenchError
 from cvbench.data import DATASETS
 from cvbench.models import MODELS
+from cvbench.probes import known_weights
 from cvbench.store import cache_root
 
 PACKAGES = ("torch", "torchvision", "diffusers", "lpips", "av", "PIL", "scipy", "open_clip", "huggingface_hub")
@@ -98,7 +99,7 @@ def _cache() -> Finding:
 
 
 def _data(folder: Path) -> list[Finding]:
-    roots = load_config(folder, DATASETS).data
+    roots = load_config(folder, DATASETS, known_weights()).data
     named = [name for name, entry in DATASETS.items() if entry.folder != ""]
     return [
         Finding(
@@ -109,7 +110,7 @@ def _data(folder: Path) -> list[Finding]:
 
 
 def _weights(folder: Path) -> list[Finding]:
-    given = load_config(folder, DATASETS).weights
+    given = load_config(folder, DATASETS, known_weights()).weights
     found = []
     for name, entry in MODELS.items():
         if entry.source:

@@ -11,6 +11,7 @@ from cvbench.commands.options import configured_weights
 from cvbench.core.config import pairs
 from cvbench.core.errors import UsageError
 from cvbench.models.interp_entries import INTERPOLATION
+from cvbench.probes import known_weights
 
 
 @click.command("interpolate")
@@ -34,7 +35,7 @@ def command(source: Path, factor: int, model: str, out: Path, device: str, weigh
     """
     from cvbench.tasks.interpolation import interpolate_path  # torch, for which no help waits
 
-    typed = pairs("--weights", weights)
+    typed = pairs("--weights", weights, known_weights())
     refuse_unused(typed, model)
     given = {**configured_weights(), **typed}
     with progress_bar() as progress:

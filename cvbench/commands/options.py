@@ -7,6 +7,7 @@ from pathlib import Path
 from cvbench.core.config import load_config
 from cvbench.core.errors import Unwritable, UsageError
 from cvbench.data import DATASETS
+from cvbench.probes import known_weights
 
 
 def split(texts: Iterable[str]) -> tuple[str, ...]:
@@ -73,4 +74,4 @@ def check_folder(folder: Path) -> None:
 
 def configured_weights() -> Mapping[str, Path]:
     """Return the paths of weights that cvbench.toml names."""
-    return load_config(Path.cwd(), DATASETS).weights
+    return load_config(Path.cwd(), DATASETS, known_weights()).weights

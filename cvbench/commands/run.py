@@ -15,6 +15,7 @@ from cvbench.core.protocol import protocol
 from cvbench.core.records import RunRecord
 from cvbench.core.suites import Suite, load_suite
 from cvbench.data import DATASETS
+from cvbench.probes import known_weights
 from cvbench.store import FileStore
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ table's footnotes), 4 an error of cvbench itself, 130 interrupted.
 @click.option("--limit", type=click.IntRange(1), help="Only the first N samples of each data set.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where records and tables go.  [default: reports/SUITE]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
-@click.option("--dtype", type=click.Choice(["fp32", "tf32", "bf16", "fp16"]), help="Of the networks; the same as --set dtype=.")
+@click.option(
+    "--dtype", type=click.Choice(["fp32", "tf32", "bf16", "fp16"]), help="Of the networks; the same as --set dtype=."
+)
 @click.option("--batch", default="auto", show_default=True, metavar="auto|N", help="Clips of one size coded together.")
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights on this machine; repeatable.")
 @click.option(
@@ -112,7 +115,7 @@ def build_request(given: Mapping[str, Any], suite: Suite, out: Path) -> tuple["R
     """Turn options into a request; return it with what the user should be told."""
     from cvbench.tasks.request import Request  # torch
 
-    config = load_config(Path.cwd(), DATASETS)
+    config = load_config(Path.cwd(), DATASETS, known_weights())
     changes = [*given["changes"], *(f"{k}={given[k]}" for k in ("dtype", "seed") if given[k] is not None)]
     data, notes = choose_data(data_names(given["data"]), suite, config.data)
     request = Request(
@@ -127,7 +130,7 @@ def build_request(given: Mapping[str, Any], suite: Suite, out: Path) -> tuple["R
         strict=given["strict"],
         pictures=PICTURES if given["pictures"] is None else given["pictures"],
         init=given["init"],
-        weights={**config.weights, **pairs("--weights", given["weights"])},
+        weights={**config.weights, **pairs("--weights", given["weights"], known_weights())},
         roots=config.data,
         out=out,
     )

@@ -15,6 +15,7 @@ from cvbench.core.protocol import EvalProtocol, protocol
 from cvbench.core.records import RunRecord
 from cvbench.metrics import METRICS
 from cvbench.metrics import resolve as resolve_metrics
+from cvbench.probes import known_weights
 from cvbench.store import write_record
 
 
@@ -117,7 +118,7 @@ def measure(generated: str, metrics: Sequence[str], chosen: EvalProtocol, given:
             chosen,
             limit=given["limit"],
             device=given["device"],
-            weights=pairs("--weights", given["weights"]),
+            weights=pairs("--weights", given["weights"], known_weights()),
             init=given["init"],
             progress=progress,
         )

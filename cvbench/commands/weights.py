@@ -10,8 +10,7 @@ from cvbench.commands.codes import DONE, INCOMPLETE
 from cvbench.commands.console import line, print_rows, progress_bar
 from cvbench.commands.options import configured_weights
 from cvbench.core.errors import CvbenchError, UnknownName
-from cvbench.models import MODELS
-from cvbench.probes import FEATURES, PROBES
+from cvbench.probes import known_weights
 from cvbench.weights import Source
 
 
@@ -28,9 +27,7 @@ def command() -> None:
 
 def sources(names: Sequence[str]) -> Mapping[str, Source]:
     """Return where the weights of the named models and metrics come from; of all when none is named."""
-    known = {name: entry.source for name, entry in MODELS.items() if entry.source}
-    known |= {name: entry.source for name, entry in PROBES.items() if entry.source}
-    known |= {name: sources[0] for entry in FEATURES.values() for name, sources in entry.weights.items()}
+    known = known_weights()
     for name in names:
         if name not in known:
             raise UnknownName("model or metric with weights", name, known)

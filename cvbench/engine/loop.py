@@ -13,7 +13,7 @@ from cvbench.core.protocol import EvalProtocol
 from cvbench.core.records import Failure
 from cvbench.core.run import Run
 from cvbench.core.types import Pixels
-from cvbench.data import Dataset, Item
+from cvbench.data import Dataset, Item, read_stable
 from cvbench.data.frames import prepare
 from cvbench.engine.coding import describe
 from cvbench.engine.device import readers
@@ -212,8 +212,7 @@ def look(index: int, item: Item, protocol: EvalProtocol, store: Store, is_done: 
 
 def read_prepared(index: int, item: Item, protocol: EvalProtocol, store: Store | None = None) -> Prepared:
     """Read and prepare a sample, and remember in the store what is known of it. Raises UnreadableSample."""
-    fingerprint = item.fingerprint
-    read = item.read(protocol.sampling)
+    read, fingerprint = read_stable(item, protocol.sampling)
     pixels = prepare(read.pixels, protocol.size, protocol.filter, protocol.antialias, protocol.crop)
     facts = {"fps": read.fps, "source": list(read.pixels.shape[1:]), **read.facts}
     sha = hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()

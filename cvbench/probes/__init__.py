@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from cvbench.core.errors import BadWeights, MissingWeights, Unavailable, UnknownName
+from cvbench.models import MODELS
 from cvbench.weights import Source, fetch, file_digest, locate, path_digest
 
 if TYPE_CHECKING:
@@ -82,6 +83,14 @@ PROBES: dict[str, ProbeEntry] = {
     "lpips-alex": ProbeEntry("cvbench.probes.perceptual:lpips_alex", "alex-v0.1-1", source=_ALEX),
     "bpp": ProbeEntry("cvbench.probes.bits:bits_of", "2", "clip", looks_at="latents"),
 }
+
+
+def known_weights() -> dict[str, Source]:
+    """Return by name all weights that `--weights NAME=PATH` may give: of models, metrics and their networks."""
+    of_models = {name: entry.source for name, entry in MODELS.items() if entry.source}
+    of_probes = {name: entry.source for name, entry in PROBES.items() if entry.source}
+    of_features = {name: sources[0] for entry in FEATURES.values() for name, sources in entry.weights.items()}
+    return {**of_models, **of_probes, **of_features}
 
 
 def load_probe(name: str, device: "torch.device", weights: Mapping[str, Path] | None = None) -> PairProbe:

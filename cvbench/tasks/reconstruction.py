@@ -25,6 +25,7 @@ from cvbench.engine.measuring import Probes, compared, measure_latents, measure_
 from cvbench.engine.subject import Listed, Setting, Subject, device_of, protocol_for, subject_of
 from cvbench.metrics import resolve
 from cvbench.nets.tensors import Video, VideoVAE
+from cvbench.probes import known_weights
 from cvbench.store import FileStore, MemoryStore, Store, write_record
 from cvbench.tasks.assembly import Stored, reduced, sample_record
 from cvbench.tasks.request import (
@@ -345,7 +346,7 @@ def evaluate(
     Raises UsageError and UnknownName for a wrong request, MissingWeights when the model's weights are not there.
     """
     named = named_protocol(protocol) if isinstance(protocol, str) else protocol
-    chosen, config = protocol_for(model, named), load_config(Path.cwd(), DATASETS)
+    chosen, config = protocol_for(model, named), load_config(Path.cwd(), DATASETS, known_weights())
     held = None if isinstance(model, str) else device_of(model)
     on = held if held is not None and device == "auto" else pick_device(device)
     subject = subject_of(model, Setting(chosen, on, config.weights))

@@ -19,7 +19,7 @@ from cvbench.engine.subject import Init
 from cvbench.metrics import METRICS, Metric, frechet_of_sets, set_score
 from cvbench.metrics import resolve as resolve_metrics
 from cvbench.metrics import score as mean_score
-from cvbench.probes import FEATURES
+from cvbench.probes import FEATURES, known_weights
 from cvbench.store import FileStore, Store
 from cvbench.tasks.scoring.partners import Held, held_against
 from cvbench.tasks.scoring.rows import Row, Samples
@@ -55,7 +55,7 @@ def score(
     UnknownName for a wrong request.
     """
     chosen = named_protocol(protocol) if isinstance(protocol, str) else protocol
-    config = load_config(Path.cwd(), DATASETS)
+    config = load_config(Path.cwd(), DATASETS, known_weights())
     names = resolve_metrics(metrics, chosen, "generation")
     spec, target, frames = (str(given) if given else None for given in (generated, reference, first_frames))
     compared = open_all(spec or "", target, prompts, frames, config.data, limit, chosen.reader)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from cvbench.core.errors import UsageError
-from cvbench.data import DATASETS, Dataset, Item, open_dataset
+from cvbench.data import Dataset, Item, labelled, open_dataset
 from cvbench.data.dataset import file_item, numbered_item
 from cvbench.data.files import Reader
 from cvbench.data.folder import hidden, in_order, is_media, is_numbered
@@ -76,25 +76,7 @@ def open_generated(spec: str, roots: Roots, reader: Reader) -> tuple[Dataset, di
 
 def open_set(spec: str, roots: Roots, reader: Reader) -> Dataset:
     """Open a named data set, PATH or NAME=PATH; without a NAME, the path's own stands in the table."""
-    name, path = labelled(spec)
-    dataset = open_dataset(path, roots, None, reader)
-    return replace(dataset, name=name) if name else dataset
-
-
-def labelled(spec: str) -> tuple[str, str]:
-    """Split NAME=PATH; no name for a path alone, even one that holds the sign, or for a named data set's folder."""
-    name, equals, path = spec.partition("=")
-    if not equals or not name or name in DATASETS or is_there(spec):
-        return "", spec
-    return name, path
-
-
-def is_there(spec: str) -> bool:
-    """Tell whether something lies at a path; nothing lies at one that the system does not take."""
-    try:
-        return home(spec).exists()
-    except OSError:
-        return False
+    return open_dataset(spec, roots, None, reader)
 
 
 def first(dataset: Dataset, limit: int | None) -> Dataset:

@@ -207,6 +207,8 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
         ("mine=davsi", UnknownName, "davis"),
         ("mine=./gone", UsageError, "no file or folder './gone'"),
         ("a\x1bb=/tmp", UsageError, "control characters"),
+        ("a\u202eb=/tmp", UsageError, "control characters"),
+        (" =/tmp", UsageError, "no file or folder"),
         ("sample=/tmp", UsageError, "built in and has no folder"),
         ("~nobody-of-this-name", UsageError, "home folder of nobody"),
         ("a\0b/*", UsageError, "no file or folder"),

@@ -13,6 +13,11 @@ from cvbench.data.named import DATASETS
 
 __all__ = ["DATASETS", "Dataset", "DatasetEntry", "Item", "labelled", "open_dataset", "read_stable"]
 
+CONTROLS = ("Cc", "Cs", "Zl", "Zp")
+"""Kinds of characters that end a line, steer a terminal, or are none."""
+TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+"""Characters that turn the direction of what follows, so that a line reads otherwise than it is."""
+
 
 def open_dataset(spec: str, roots: Mapping[str, Path], limit: int | None = None, reader: Reader = "pyav") -> Dataset:
     """Open NAME, NAME=PATH or PATH (a folder, file or glob), of which the first `limit` items.
@@ -57,9 +62,9 @@ def labelled(spec: str) -> tuple[str, str]:
     data set's own folder. A name has no slash and no backslash. Raises UsageError for control characters in it.
     """
     name, equals, path = spec.partition("=")
-    if not equals or not name or "/" in name or "\\" in name or name in DATASETS or there(spec):
+    if not equals or not name.strip() or "/" in name or "\\" in name or name in DATASETS or there(spec):
         return "", spec
-    if any(unicodedata.category(sign).startswith("C") for sign in name):
+    if any(unicodedata.category(sign) in CONTROLS or unicodedata.bidirectional(sign) in TURNS for sign in name):
         raise UsageError(f"the name {name!r} holds control characters; leave them out")
     return name, path
 

@@ -108,7 +108,7 @@ def image_size(path: Path) -> tuple[int, int] | None:
     """Return width and height from the header as stored, or None where it cannot be read."""
     try:
         with refusing(path):
-            image = open_image(path)
+            image = open_image(path) if path.is_file() else None  # a pipe would have no end
             if image is None:
                 return None
             with image:

@@ -196,6 +196,12 @@ def test_a_tensor_that_claims_more_than_its_file_holds_is_refused(count: int, tm
         weights.read_tensors(tmp_path / "net.pt")
 
 
+def test_one_value_that_stands_for_a_terabyte_is_refused(tmp_path: Path) -> None:
+    torch.save({"w": torch.ones(1).expand(10**12)}, tmp_path / "net.pt")
+    with pytest.raises(BadWeights, match="claim more bytes than the file can hold"):
+        weights.read_tensors(tmp_path / "net.pt")
+
+
 @pytest.mark.parametrize(
     "text", ["{", "[" * 100_000, "9" * 5000, "é".encode("latin-1").decode("latin-1") + "}", "[]", "5", '"a"']
 )

@@ -352,7 +352,7 @@ def fit(
     kinds = [
         f"{k} {kept[k].dtype} instead of {wanted[k].dtype}"
         for k in wanted
-        if k in kept and kept[k].is_floating_point() != wanted[k].is_floating_point()
+        if k in kept and wanted[k].is_floating_point() and not kept[k].is_floating_point()
     ]
     problems = [
         f"{len(names)} {what}: {listed(names[:4])}{' …' if len(names) > 4 else ''}"

@@ -7,6 +7,7 @@ import pytest
 from conftest import record
 
 from cvbench.cli import run_program
+from cvbench.commands import COMMANDS
 from cvbench.commands.options import split
 from cvbench.store import write_record
 
@@ -152,11 +153,14 @@ sys.exit(f"imported {{heavy}}" if heavy else code)
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["run", "--help"], ["list", "models"], ["list", "data"], ["list", "metrics"], ["table", "X"]],
-)
+    [
+        *([name, "--help"] for name in COMMANDS), ["--help"], ["list", "models"], ["list", "data"], ["list", "metrics"],
+        ["table", "X"], ["compare", "X", "X"], ["baseline", "save", "X", "--to", "X/b"],
+    ],
+)  # fmt: skip
 def test_help_lists_and_tables_import_no_torch(arguments: list[str], tmp_path: Path) -> None:
     write_record(tmp_path, record())
-    arguments = [str(tmp_path) if a == "X" else a for a in arguments]
+    arguments = [a.replace("X", str(tmp_path)) for a in arguments]
     done = subprocess.run(
         [sys.executable, "-c", LIGHT.format(arguments=arguments)], capture_output=True, text=True, check=False
     )

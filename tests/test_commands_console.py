@@ -137,3 +137,22 @@ def test_help_is_quick_and_light() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     for heavy in ("'torch'", "'numpy'", "'rich'", "'cvbench.metrics'", "'cvbench.models'", "'cvbench.tables'"):
         assert heavy not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("::error::x", "\\u003a:error::x"),
+        ("a\n  ::set-output name=x::y", "a\n  \\u003a:set-output name=x::y"),
+        ("a ##[error]x", "a \\u0023#[error]x"),
+        ("a::b ## [x]", "a::b ## [x]"),
+    ],
+)
+def test_no_line_is_a_command_to_the_runner_of_a_job(text: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+    console.echo(text)
+    console.line(text.partition("\n")[0], err=True)
+    out, err = capsys.readouterr()
+    assert out == f"{shown}\n"
+    assert err == f"{shown.partition(chr(10))[0]}\n"
+    console.annotate("::notice::x")
+    assert capsys.readouterr().out == "::notice::x\n"

@@ -666,3 +666,17 @@ def test_names_that_no_encoding_holds_are_shown(tmp_path: Path) -> None:
     assert text.encode()
     assert not set(text) & set("\x1b\u202e")
     assert markdown_report([made], tmp_path, title=evil).read_text(encoding="utf-8")
+
+
+def test_one_name_with_other_weights_in_two_runs_is_never_mixed(tmp_path: Path) -> None:
+    retrained = record(0, model=dataclasses.replace(record(0).model, digest="new"))
+    choice = dict.fromkeys(pictures.choose([record(0)], 3), (NAMES[0],))
+    pictures.save(tmp_path / "a", [record(0)], choice, shots(choice))
+    pictures.save(tmp_path / "b", [retrained], dict(list(choice.items())[:1]), shots(choice))
+    folders = [tmp_path / run / "pictures" for run in "ab"]
+    seen = Page(render([record(0), retrained], folders)).data("clip-data")
+    assert [len(gallery["clips"]) for gallery in seen] == [3, 3]
+    assert all(len(clip["models"]) == 1 for gallery in seen for clip in gallery["clips"])
+    text = markdown_report([record(0), retrained], tmp_path / "md", folders).read_text(encoding="utf-8")
+    sheets = re.findall(r'src="(report/[^"]+png)"', text)
+    assert len(set(sheets)) == len(sheets) == 4

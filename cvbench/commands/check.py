@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from cvbench.commands.console import echo, line
+from cvbench.commands.console import annotate, echo
 from cvbench.commands.options import check_folder
 from cvbench.compare import CheckResult, check, parse_tolerances, text
 from cvbench.compare.junit import annotations, junit_xml, write_summary
@@ -65,6 +65,6 @@ def publish_junit(result: CheckResult, path: Path) -> None:
 def publish_github(result: CheckResult) -> None:
     """Print the annotations of a GitHub job, and append to its summary where the environment names one."""
     for annotation in annotations(result):
-        line(annotation)
+        annotate(annotation)
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         write_summary(result, Path(summary))

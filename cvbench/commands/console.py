@@ -1,22 +1,41 @@
 """What every command prints with: text that no name can break and every encoding holds."""
 
 import contextlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
 
-from cvbench.core.text import fitting, one_line, visible
+from cvbench.core.text import escaped, fitting, one_line, visible
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done, steps done, and steps in all."""
 
 
+COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#\[)", re.MULTILINE)
+"""Where a line of a job's log would be a command to GitHub: ::error:: at its beginning, ##[error] anywhere."""
+
+
 def echo(text: object, *, err: bool = False, nl: bool = True) -> None:
-    """Print text of several lines; control characters in it are shown, not sent."""
+    """Print text of several lines; control characters and commands to a job's runner are shown, not sent."""
+    _print(COMMAND.sub(_as_escape, visible(str(text))), err, nl)
+
+
+def annotate(annotation: str) -> None:
+    """Print a command to the runner of a GitHub job."""
+    _print(one_line(annotation), err=False, nl=True)
+
+
+def _as_escape(found: re.Match[str]) -> str:
+    sign = found.group()
+    return sign[:-1] + escaped(sign[-1])
+
+
+def _print(text: str, err: bool, nl: bool) -> None:
     stream = sys.stderr if err else sys.stdout
-    click.echo(fitting(visible(str(text)), getattr(stream, "encoding", None)), err=err, nl=nl)
+    click.echo(fitting(text, getattr(stream, "encoding", None)), err=err, nl=nl)
 
 
 def line(*cells: object, err: bool = False) -> None:

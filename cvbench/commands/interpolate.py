@@ -7,11 +7,9 @@ import click
 
 from cvbench.commands.codes import DONE, INCOMPLETE
 from cvbench.commands.console import line, progress_bar
-from cvbench.commands.options import configured_weights
-from cvbench.core.config import pairs
+from cvbench.commands.options import configured_weights, weights_of
 from cvbench.core.errors import UsageError
 from cvbench.models.interp_entries import INTERPOLATION
-from cvbench.probes import known_weights
 
 
 @click.command("interpolate")
@@ -35,7 +33,7 @@ def command(source: Path, factor: int, model: str, out: Path, device: str, weigh
     """
     from cvbench.tasks.interpolation import interpolate_path  # torch, for which no help waits
 
-    typed = pairs("--weights", weights, known_weights())
+    typed = weights_of(weights)
     refuse_unused(typed, model)
     given = {**configured_weights(), **typed}
     with progress_bar() as progress:

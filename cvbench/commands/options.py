@@ -3,8 +3,9 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from cvbench.core.config import load_config
+from cvbench.core.config import load_config, pairs
 from cvbench.core.errors import Unwritable, UsageError
 from cvbench.data import DATASETS
 from cvbench.probes import known_weights
@@ -58,6 +59,27 @@ def existing(names: Sequence[str]) -> list[Path]:
         if not Path(name).exists():
             raise UsageError(f"there is no file or folder {name}")
     return [Path(name) for name in names]
+
+
+def changes_of(given: Mapping[str, Any]) -> list[str]:
+    """Return what --set, --dtype and --seed change. Raises UsageError for a field that is given two values."""
+    typed = [f"{name}={given[name]}" for name in ("dtype", "seed") if given.get(name) is not None]
+    return _once("--set", [*given["changes"], *typed])
+
+
+def weights_of(texts: Iterable[str]) -> dict[str, Path]:
+    """Read --weights NAME=PATH. Raises UsageError for a name that is given two paths."""
+    return pairs("--weights", _once("--weights", texts), known_weights())
+
+
+def _once(option: str, texts: Iterable[str]) -> list[str]:
+    """Return NAME=VALUE texts. Raises UsageError where one would silently win over another."""
+    values: dict[str, str] = {}
+    given = list(texts)
+    for name, _, value in (text.partition("=") for text in given):
+        if values.setdefault(name, value) != value:
+            raise UsageError(f"{option}: {name} is both {values[name]} and {value}; give it once")
+    return given
 
 
 def check_folder(folder: Path) -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cvbench.commands.console import line, progress_bar
-from cvbench.commands.options import batch_size, check_folder, data_names, named
+from cvbench.commands.options import batch_size, changes_of, check_folder, data_names, named, weights_of
 from cvbench.commands.results import finish
-from cvbench.core.config import load_config, pairs
+from cvbench.core.config import load_config
 from cvbench.core.errors import UsageError
 from cvbench.core.protocol import protocol
 from cvbench.core.records import RunRecord
@@ -116,13 +116,12 @@ def build_request(given: Mapping[str, Any], suite: Suite, out: Path) -> tuple["R
     from cvbench.tasks.request import Request  # torch
 
     config = load_config(Path.cwd(), DATASETS, known_weights())
-    changes = [*given["changes"], *(f"{k}={given[k]}" for k in ("dtype", "seed") if given[k] is not None)]
     data, notes = choose_data(data_names(given["data"]), suite, config.data)
     request = Request(
         models=named("--models", given["models"], suite.models),
         data=data,
         metrics=named("--metrics", given["metrics"], suite.metrics),
-        protocol=protocol(given["protocol"] or suite.protocol, changes),
+        protocol=protocol(given["protocol"] or suite.protocol, changes_of(given)),
         speed=suite.speed if given["speed"] is None else given["speed"],
         limit=given["limit"],
         device=given["device"],
@@ -130,7 +129,7 @@ def build_request(given: Mapping[str, Any], suite: Suite, out: Path) -> tuple["R
         strict=given["strict"],
         pictures=PICTURES if given["pictures"] is None else given["pictures"],
         init=given["init"],
-        weights={**config.weights, **pairs("--weights", given["weights"], known_weights())},
+        weights={**config.weights, **weights_of(given["weights"])},
         roots=config.data,
         out=out,
     )

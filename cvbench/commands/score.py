@@ -7,15 +7,13 @@ from typing import Any
 import click
 
 from cvbench.commands.console import line, progress_bar
-from cvbench.commands.options import check_folder, named
+from cvbench.commands.options import changes_of, check_folder, named, weights_of
 from cvbench.commands.results import finish
-from cvbench.core.config import pairs
 from cvbench.core.errors import UsageError
 from cvbench.core.protocol import EvalProtocol, protocol
 from cvbench.core.records import RunRecord
 from cvbench.metrics import METRICS
 from cvbench.metrics import resolve as resolve_metrics
-from cvbench.probes import known_weights
 from cvbench.store import write_record
 
 
@@ -85,9 +83,8 @@ def choose_protocol(given: Mapping[str, Any]) -> EvalProtocol:
     """Return the protocol asked for, or that of scoring, with what --set and --seed change."""
     from cvbench.tasks.scoring import PROTOCOL  # torch, for which no help waits
 
-    changes = [*given["changes"], *([] if given["seed"] is None else [f"seed={given['seed']}"])]
     frames = [] if given["protocol"] else [f"frames={PROTOCOL.frames}"]
-    return protocol(given["protocol"] or "cvbench-1", [*frames, *changes])
+    return protocol(given["protocol"] or "cvbench-1", [*frames, *changes_of(given)])
 
 
 def refuse_unused(given: Mapping[str, Any], names: Sequence[str]) -> None:
@@ -99,6 +96,8 @@ def refuse_unused(given: Mapping[str, Any], names: Sequence[str]) -> None:
         "--first-frames": "first frame" in partners or not given["first_frames"],
         "--reference": distances or partners & {"prompt", "first frame"} or not given["reference"],
     }
+    if given["init"] == "random" and given["weights"]:
+        raise UsageError("--weights: untrained networks (--init random) read no weights; leave one of the two out")
     unused = [option for option, use in taken.items() if not use]
     if unused:
         raise UsageError(f"{' and '.join(unused)}: {', '.join(names)} would not look at it; leave it out")
@@ -118,7 +117,7 @@ def measure(generated: str, metrics: Sequence[str], chosen: EvalProtocol, given:
             chosen,
             limit=given["limit"],
             device=given["device"],
-            weights=pairs("--weights", given["weights"], known_weights()),
+            weights=weights_of(given["weights"]),
             init=given["init"],
             progress=progress,
         )

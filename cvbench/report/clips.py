@@ -40,14 +40,26 @@ def pictured(groups: Sequence[Group], galleries: Sequence[Gallery]) -> list[Pict
 def merged(owner: Group, galleries: Sequence[Gallery]) -> list[Gallery]:
     """Return the pictures of a group's models as one gallery, whatever runs kept them; none where there are none.
 
-    Models are shown together where the sample is the same: same target, size and some of the same frames.
+    Models are shown together where the sample is the same: same target, size and some of the same frames. Runs that
+    have a model of one name with different weights each get a gallery of their own.
     """
-    own = [_of_records(owner, gallery) for gallery in _of_group(owner, galleries)]
-    clips = [clip for gallery in own for clip in gallery.clips]
-    if not clips:
-        return []
-    models = {name: held for gallery in reversed(own) for name, held in gallery.models.items()}
-    return [replace(own[0], models=models, clips=_together(clips))]
+    kept: list[list[Gallery]] = []
+    for gallery in (_of_records(owner, gallery) for gallery in _of_group(owner, galleries)):
+        place = next((others for others in kept if all(_agree(other, gallery) for other in others)), None)
+        if place is None:
+            kept.append(place := [])
+        place.append(gallery)
+    return [_as_one(group) for group in kept if any(gallery.clips for gallery in group)]
+
+
+def _agree(a: Gallery, b: Gallery) -> bool:
+    """Tell whether no model of both has other weights in one than in the other."""
+    return all(a.models[name] == found for name, found in b.models.items() if name in a.models)
+
+
+def _as_one(galleries: Sequence[Gallery]) -> Gallery:
+    models = {name: found for gallery in galleries for name, found in gallery.models.items()}
+    return replace(galleries[0], models=models, clips=_together([c for gallery in galleries for c in gallery.clips]))
 
 
 def _of_group(owner: Group, galleries: Sequence[Gallery]) -> list[Gallery]:

@@ -45,8 +45,8 @@ def markdown_report(
         parts += _charts(group, folder)
     galleries, problems = read_all(*pictures)
     for group in groups:
-        for gallery in clips.merged(group, galleries):
-            parts += _sheets(group, gallery, folder)
+        for number, gallery in enumerate(clips.merged(group, galleries)):
+            parts += _sheets(group, gallery, folder, [str(number)] if number else [])
         problems += clips.unlike(group, galleries)
     parts += ["## Pictures left out", *(f"- {plain(problem)}" for problem in problems)] if problems else []
     path = folder / "report.md"
@@ -98,13 +98,13 @@ def _drawing(spec: charts.Spec, folder: Path, name: str) -> str:
     return f'<picture>{source}<img src="report/{name}-light.svg" alt="{attribute(spec["description"])}"></picture>'
 
 
-def _sheets(group: content.Group, gallery: Gallery, folder: Path) -> list[str]:
+def _sheets(group: content.Group, gallery: Gallery, folder: Path, mark: Sequence[str]) -> list[str]:
     """Write the contact sheets of a gallery; return the Markdown that shows them."""
     cards = clips.cards(gallery.clips, clips.own_records(group, gallery))
     parts = [f"## Pictures of {plain(group.label)}", f"Above each other: target, reconstruction, difference × {GAIN}."]
     for card in cards:
         clip = gallery.clips[card["clip"]]
-        name = _file_name(group.label, card["model"], card["kind"]) + ".png"
+        name = _file_name(group.label, card["model"], card["kind"], *mark) + ".png"
         try:
             sheet = contact_sheet(gallery, clip, card["model"])
         except (OSError, ValueError, SyntaxError) as error:  # a picture that does not decode

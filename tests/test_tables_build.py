@@ -2,6 +2,9 @@ import csv
 import dataclasses
 import io
 import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import PROTOCOL, record, signature
@@ -9,7 +12,8 @@ from scipy.special import stdtrit
 
 from cvbench import tables
 from cvbench.core.errors import UsageError
-from cvbench.core.records import Failure, ModelFacts, RunRecord, SampleRecord, Score
+from cvbench.core.records import Failure, RunRecord, SampleRecord, Score, read_records
+from cvbench.store import write_record
 from cvbench.tables.ranking import student
 
 SIZED = dataclasses.replace(PROTOCOL, size=512)
@@ -22,66 +26,110 @@ def test_the_layout_is_that_of_table_1() -> None:
     assert [c.text for c in table.rows[0]] == ["a", "34M + 49M", "1", "–", "28.94"]
 
 
+HARD_AND_EASY = [20.0, 25.0, 30.0, 35.0] * 3  # clips differ by far more than models
+
+
+def clips(model: str, values: Sequence[float], taken: Sequence[int] = (), **more: Any) -> RunRecord:
+    """A record of one frame a clip, or of those of the clips that are `taken`."""
+    rows = {i: v for i, v in enumerate(values) if not taken or i in taken}
+    samples = [SampleRecord(f"c{i}", 1, 8, 8, f"{i:064x}", {}, {"psnr": [v]}) for i, v in rows.items()]
+    mean = sum(rows.values()) / len(rows)
+    failures = [Failure(f"c{i}", "no number") for i in range(len(values)) if i not in rows]
+    signed = signature(manifest=str(len(rows)))
+    score = Score(mean, mean - 1, mean + 1, len(rows), signed)
+    return record(model, **{"samples": samples, "scores": {"psnr": score}, "failures": failures, **more})
+
+
+def around(model: str, value: float, **more: Any) -> RunRecord:
+    """A record of 12 clips with this mean; two such differ by the same on each clip."""
+    return clips(model, [v - 27.5 + value for v in HARD_AND_EASY], **more)
+
+
+def known(made: RunRecord, **facts: str) -> RunRecord:
+    """A record of whose model other things are known."""
+    return dataclasses.replace(made, model=dataclasses.replace(made.model, **facts))  # type: ignore[arg-type]
+
+
+def marks(*records: RunRecord, **options: Any) -> list[int]:
+    return [row[-1].rank for row in tables.build(records, **options).rows]
+
+
 def test_best_is_bold_and_second_underlined_but_not_the_identity() -> None:
-    reference = dataclasses.replace(record(value=100.0), model=ModelFacts("identity", "0", role="reference"))
-    text = tables.markdown(
-        tables.build([reference, record("a", value=28.0), record("b", value=25.0), record("c", value=20.0)])
-    )
+    reference = known(around("identity", 100.0), role="reference")
+    text = tables.markdown(tables.build([reference, around("a", 28.0), around("b", 25.0), around("c", 20.0)]))
     assert "**28.00**" in text
     assert "<u>25.00</u>" in text
     assert "**100.00**" not in text
 
 
 def test_untrained_models_never_win() -> None:
-    untrained = dataclasses.replace(record(value=99.0), model=ModelFacts("u", "0", init="random"))
-    table = tables.build([untrained, record("a", value=28.0), record("b", value=25.0)])
+    untrained = known(around("u", 99.0), init="random")
+    table = tables.build([untrained, around("a", 28.0), around("b", 25.0)])
     assert [row[-1].rank for row in table.rows] == [0, 1, 2]
     assert "untrained" in tables.markdown(table)
 
 
-def clips(model: str, values: list[float], half: float) -> RunRecord:
-    """A record of one frame a clip, whose score's interval is its mean ± half."""
-    mean = sum(values) / len(values)
-    samples = [SampleRecord(f"c{i}", 1, 8, 8, f"{i:064x}", {}, {"psnr": [v]}) for i, v in enumerate(values)]
-    score = Score(mean, mean - half, mean + half, len(values), signature())
-    return record(model, samples=samples, scores={"psnr": score})
-
-
-HARD_AND_EASY = [20.0, 25.0, 30.0, 35.0] * 3  # clips differ by far more than models
-
-
 @pytest.mark.parametrize(
-    ("second", "half", "marks"),
+    ("second", "expected"),
     [
-        ([v - 0.5 for v in HARD_AND_EASY], 3.0, [1, 2]),  # overlapping, but worse on every clip
-        ([v + (1.0 if i % 2 else -1.01) for i, v in enumerate(HARD_AND_EASY)], 3.0, [1, 1]),  # better on every other
-        ([v + (1.0 if i % 2 else -1.01) for i, v in enumerate(HARD_AND_EASY)], 0.001, [1, 2]),  # no overlap
-        ([v - 0.5 for v in HARD_AND_EASY][:7], 3.0, [1, 1]),  # seven common clips are too few to tell
+        ([v - 0.5 for v in HARD_AND_EASY], [1, 2]),  # worse on every clip
+        ([v + (1.0 if i % 2 else -1.01) for i, v in enumerate(HARD_AND_EASY)], [1, 1]),  # better on every other
     ],
 )
-def test_scores_tie_when_intervals_overlap_and_clips_do_not_tell_them_apart(
-    second: list[float], half: float, marks: list[int]
-) -> None:
-    first = HARD_AND_EASY[: len(second)]
-    table = tables.build([clips("a", first, half), clips("b", second, half)])
-    assert [row[-1].rank for row in table.rows] == marks
-    assert any("tie" in remark for remark in table.remarks) == (marks == [1, 1])
+def test_scores_tie_when_their_clips_do_not_tell_them_apart(second: list[float], expected: list[int]) -> None:
+    table = tables.build([clips("a", HARD_AND_EASY), clips("b", second)])
+    assert [row[-1].rank for row in table.rows] == expected
+    assert any("tie" in remark for remark in table.remarks) == (expected == [1, 1])
+
+
+@pytest.mark.parametrize("count", [1, 4, 7])
+def test_fewer_than_eight_common_clips_rank_nothing_and_a_remark_says_so(count: int) -> None:
+    table = tables.build([clips("a", HARD_AND_EASY[:count]), clips("b", [v - 9 for v in HARD_AND_EASY[:count]])])
+    assert [row[-1].rank for row in table.rows] == [0, 0]
+    assert any(remark.startswith("Too few samples to rank") for remark in table.remarks)
+    assert marks(clips("a", HARD_AND_EASY[:8]), clips("b", [v - 9 for v in HARD_AND_EASY[:8]])) == [1, 2]
+
+
+def test_a_model_that_fails_on_the_hard_clips_is_ranked_on_the_others_alone_and_its_cell_says_how_many() -> None:
+    easy = [i for i, v in enumerate(HARD_AND_EASY) if v > 20]
+    table = tables.build([clips("whole", HARD_AND_EASY), clips("survivor", [v - 0.1 for v in HARD_AND_EASY], easy)])
+    assert [row[-1].text for row in table.rows] == ["27.50", "29.90 (9/12)"]  # (20 + 25 + 30 + 35) / 4; 30 - 0.1
+    assert [row[-1].rank for row in table.rows] == [1, 2]
+    assert any("all ranked of a column have" in remark for remark in table.remarks)
+    better = clips("survivor", [v + 0.1 for v in HARD_AND_EASY], easy)
+    assert marks(clips("whole", HARD_AND_EASY), better) == [2, 1]
+
+
+def test_a_model_that_lacks_most_clips_is_not_ranked_and_takes_none_from_the_others() -> None:
+    few = clips("few", [99.0] * 12, range(5))
+    assert marks(around("a", 28.0), around("b", 25.0), few) == [1, 2, 0]
+    half = clips("half", [99.0] * 12, range(6))  # half is enough, and leaves too few
+    assert marks(around("a", 28.0), around("b", 25.0), half) == [0, 0, 0]
+
+
+def of_set(model: str, value: float, half: float | None = None, **more: Any) -> RunRecord:
+    """A record of 12 clips and a score of the whole set."""
+    bounds = (None, None) if half is None else (value - half, value + half)
+    made = around(model, 28.0, **more)
+    signed = signature("rfid", manifest=str(len(made.samples)))
+    return dataclasses.replace(made, scores={"rfid": Score(value, *bounds, 12, signed)})
+
+
+def test_scores_of_whole_sets_tie_when_their_intervals_overlap_and_without_any_only_when_equal() -> None:
+    assert marks(of_set("a", 30.0), of_set("b", 30.0), of_set("c", 30.1)) == [1, 1, 2]
+    assert marks(of_set("a", 30.0, 1.0), of_set("b", 31.0, 1.0), of_set("c", 33.1, 1.0)) == [1, 1, 2]
+
+
+def test_scores_of_other_sets_are_not_ranked() -> None:
+    survivor = of_set("survivor", 1.0, taken=[i for i in range(12) if i % 4])
+    table = tables.build([of_set("a", 30.0), of_set("b", 31.0), survivor])
+    assert [row[-1].rank for row in table.rows] == [1, 2, 0]
+    assert table.rows[2][-1].text == "1.00 (9/12)"
 
 
 def test_what_ties_with_the_second_is_underlined_too() -> None:
-    table = tables.build(
-        [record("a", value=v) for v in (28.0,)]
-        + [record(m, value=v) for m, v in (("b", 20.0), ("c", 19.0), ("e", 10.0))]
-    )
-    assert [row[-1].rank for row in table.rows] == [1, 2, 2, 0]
-
-
-def test_scores_without_intervals_tie_only_when_equal() -> None:
-    def bare(model: str, value: float) -> RunRecord:
-        return record(model, scores={"psnr": Score(value, None, None, 1, signature())})
-
-    table = tables.build([bare("a", 30.0), bare("b", 30.0), bare("c", 29.999)])
-    assert [row[-1].rank for row in table.rows] == [1, 1, 2]
+    near = clips("c", [v - 7.5 + (1.0 if i % 2 else -1.2) for i, v in enumerate(HARD_AND_EASY)])
+    assert marks(around("a", 28.0), around("b", 20.0), near, around("e", 10.0)) == [1, 2, 2, 0]
 
 
 @pytest.mark.parametrize("freedom", [7, 8, 12, 30, 1000])
@@ -97,9 +145,10 @@ def test_scores_of_other_protocols_are_refused_with_the_fields_that_differ() -> 
 
 
 def test_what_is_not_comparable_is_never_best() -> None:
-    other = record("c", value=99.0, signed=signature(protocol=SIZED))
-    table = tables.build([record("a", value=28.0), record("b", value=25.0), other], allow_mixed=True)
-    assert [row[-1].rank for row in table.rows] == [1, 2, 0]
+    other = around("c", 99.0)
+    score = dataclasses.replace(other.scores["psnr"], signature=signature(manifest="12", protocol=SIZED))
+    other = dataclasses.replace(other, scores={"psnr": score})
+    assert marks(around("a", 28.0), around("b", 25.0), other, allow_mixed=True) == [1, 2, 0]
 
 
 def test_speed_stands_behind_the_scores_with_the_machine_as_a_footnote() -> None:
@@ -108,6 +157,78 @@ def test_speed_stands_behind_the_scores_with_the_machine_as_a_footnote() -> None
     assert [c.label for c in table.columns[-3:]] == ["enc. fps", "dec. fps", "peak MiB"]
     assert [[c.text for c in row[-3:]] for row in table.rows] == [["3.5", "12", "–"], ["–", "–", "–"]]
     assert table.notes == ["speed on CPU, 2 threads, clip 1x3; peak memory beyond the weights"]
+
+
+def test_speeds_stand_by_data_set_and_those_of_another_machine_have_a_footnote() -> None:
+    here = {"encode_fps": 3.0, "decode_fps": None, "peak_mib": 9, "device": "CPU", "threads": 2, "shape": "1x3"}
+    clip, there = {**here, "shape": "1x3x17", "encode_fps": 1.0}, {**here, "device": "GPU", "encode_fps": 900.0}
+    records = [record(m, speed=s) for m, s in (("a", here), ("b", here), ("c", there), ("e", {**here, "threads": 8}))]
+    table = tables.build([*records, record("a", "e", speed=clip)])
+    assert [c.title for c in table.columns if "enc. fps" in c.title] == ["d enc. fps", "e enc. fps"]
+    assert [[c.text for c in row[-6:]] for row in table.rows[:3]] == [
+        ["3", "–", "9", "1", "–", "9"],
+        ["3", "–", "9", "–", "–", "–"],
+        ["900", "–", "9", "–", "–", "–"],
+    ]
+    noted = [note for note in table.notes if "speed" in note]
+    assert noted == [
+        "d: speed on CPU, 2 threads, clip 1x3; peak memory beyond the weights",
+        "d: speed of c on GPU, 2 threads, clip 1x3: not comparable",
+        "d: speed of e on CPU, 8 threads, clip 1x3: not comparable",
+        "e: speed on CPU, 2 threads, clip 1x3x17; peak memory beyond the weights",
+    ]
+    assert table.rows[2][-6].notes == (table.notes.index(noted[1]) + 1,)
+
+
+def test_a_model_under_two_inits_has_two_rows_and_the_untrained_one_is_marked() -> None:
+    untrained = known(record("a", value=9.0), init="random")
+    table = tables.build([record("a"), untrained])
+    assert [[row[0].text, row[-1].text] for row in table.rows] == [["a", "30.00"], ["a (untrained)", "9.00"]]
+    assert "untrained: random weights, for shape and speed only" in table.notes
+
+
+def test_superseded_records_are_never_read(tmp_path: Path) -> None:
+    write_record(tmp_path, known(record("a", value=9.0), digest="2" * 64))
+    write_record(tmp_path, record("a", value=30.0))
+    assert list((tmp_path / "records" / "superseded").glob("*.json"))
+    table = tables.build(read_records([tmp_path]))
+    assert [row[-1].text for row in table.rows] == ["30.00"]
+
+
+def test_facts_of_samples_that_change_what_a_score_means_are_told_with_their_number() -> None:
+    facts = [{"matrix": "bt601 assumed"}] * 3 + [{"interlaced": True}, {"pixel_aspect": "4/3"}, {"matrix": "bt2020"}]
+    samples = [SampleRecord(f"c{i}", 1, 8, 8, f"{i:064x}", f, {"psnr": [30.0]}) for i, f in enumerate(facts)]
+    assert tables.build([record("a", samples=samples), record("b", samples=samples[:5])]).notes == [
+        "d: 1 interlaced, the fields not separated",
+        "d: 1 with pixels that are not square, not stretched",
+        "d: 3 without a colour matrix, BT.601 assumed",
+    ]
+
+
+def test_a_failed_record_says_failed_where_the_old_score_stood(tmp_path: Path) -> None:
+    write_record(tmp_path, record("a"))
+    write_record(tmp_path, record("a", scores={}, samples=[], error="KeyError: 'x'", error_kind="KeyError"))
+    table = tables.build([*read_records([tmp_path]), record("b")])
+    assert table.rows[0][-1].text == "failed"
+    assert "a: KeyError: 'x'" in table.notes
+
+
+def test_metrics_of_other_samples_or_other_numbers_of_them_have_signature_lines_of_their_own() -> None:
+    def scores(n: int, *metrics: str, **more: str) -> dict[str, Score]:
+        return {m: Score(0.5, None, None, n, signature(m, **more)) for m in metrics}
+
+    apart = record(
+        "a", scores={**scores(25, "psnr", "ssim"), **scores(10, "flicker"), **scores(25, "ms-ssim", manifest="2")}
+    )
+    lines = tables.build([apart]).signatures
+    assert [line.partition(" data=")[0] for line in lines] == ["psnr:1, ssim:1", "ms-ssim:1", "flicker:1"]
+    assert [line.rpartition(" ")[2] for line in lines] == ["n=25", "n=25", "n=10"]
+
+
+def test_merged_records_show_the_samples_of_each_metric_on_its_own_line() -> None:
+    older = record("a", scores={"ssim": Score(0.5, None, None, 9, signature("ssim", manifest="9"))}, created="2024")
+    lines = tables.build([older, record("a", created="2025")]).signatures
+    assert [line.partition(" protocol=")[0] for line in lines] == ["psnr:1 data=d#1", "ssim:1 data=d#9"]
 
 
 def test_a_lost_sample_excuses_other_samples_but_no_other_protocol() -> None:
@@ -207,7 +328,7 @@ def test_html_is_one_table_with_everything_escaped() -> None:
 
 
 def test_html_marks_best_and_second() -> None:
-    text = tables.html(tables.build([record("a", value=30.0), record("b", value=20.0)]))
+    text = tables.html(tables.build([around("a", 30.0), around("b", 20.0)]))
     assert '<td class="best"><strong>30.00</strong></td>' in text
     assert '<td class="second"><u>20.00</u></td>' in text
 
@@ -218,7 +339,7 @@ def test_csv_has_plain_numbers_and_intervals() -> None:
 
 
 def test_latex_is_booktabs_and_escaped() -> None:
-    text = tables.latex(tables.build([record("vae_sd&21"), record("b", value=20.0)]))
+    text = tables.latex(tables.build([around("vae_sd&21", 30.0), around("b", 20.0)]))
     assert r"vae\_sd\&21" in text
     assert [text.count(rule) for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\textbf{30.00}")] == [1, 1, 1, 1]
     body = [line for line in text.splitlines() if line.endswith(r"\\")]

@@ -87,6 +87,8 @@ class _Filling:
         """Return by model its record on each data set, under the table's protocol where it was run under several."""
         places: dict[str, dict[str, list[RunRecord]]] = {}
         for row in rows:
+            if row.facts.init == "random" and any(r.model == row.model and r.facts.init != "random" for r in rows):
+                continue
             for data, record in row.records.items():
                 places.setdefault(row.model, {}).setdefault(data, []).append(record)
         return {
@@ -115,7 +117,7 @@ class _Filling:
             columns.append(Column(column.heading if several else "", label, column.info.better))
             cells.append(self._column(position, column))
         rows = [list(row) for row in zip(*cells, strict=True)]
-        remarks = [*tie_remark(cells), *self._conditions(), *self.block.notes]
+        remarks = [*tie_remark(cells), *self.scores.remarks, *self._conditions(), *self.block.notes]
         for data, of_data in self.scores.of_data.items():
             for note in data_notes(data, of_data):
                 self.footnotes.refer(note)

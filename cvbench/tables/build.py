@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from cvbench.core.errors import UsageError
 from cvbench.core.records import ModelFacts, RunRecord
@@ -25,7 +26,7 @@ SPEED = (("enc. fps", "encode_fps", "higher"), ("dec. fps", "decode_fps", "highe
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row of a table: a model under one protocol, with its record on each data set."""
+    """A row of a table: a model of one init under one protocol, with its record on each data set."""
 
     model: str
     protocol: str
@@ -40,8 +41,8 @@ class TableRow:
 def build(records: Sequence[RunRecord], *, intervals: bool = False, allow_mixed: bool = False) -> Table:
     """Lay records out as the paper's Table 1: a row a model; Params, FCR, Comp., then each data set's metrics.
 
-    A model under two protocols has two rows; of equal records the newest is taken. Best and second are marked with
-    all that tie (`cvbench.tables.ranking.tied`).
+    A model under two protocols or two inits has two rows; of equal records the newest is taken. Best and second are
+    marked with all that tie, on the samples that all ranked have (`cvbench.tables.ranking.ranks`).
     Raises SignatureMismatch naming the fields that differ when scores of one column were not made alike, unless
     `allow_mixed`, which makes footnotes of them.
     """
@@ -52,26 +53,36 @@ def build(records: Sequence[RunRecord], *, intervals: bool = False, allow_mixed:
     taken = [record for row in rows for record in row.records.values()]
     used = {name for r in taken for name in (*r.scores, *r.unavailable)}
     scores = Scores(taken, {name: METRICS[name] for name in METRICS if name in used}, footnotes, style)
-    columns = [*_facts(rows, footnotes), *_scores(rows, scores), *_speeds(rows)]
+    columns = [*_facts(rows, footnotes), *_scores(rows, scores), *_speeds(rows, footnotes)]
     body = [list(cells) for cells in zip(*(cells for _, cells in columns), strict=True)]
     for data in data_names(records):
         for note in data_notes(data, scores.of_data[data]):
             footnotes.refer(note)
-    footnotes.refer(_speed_note(taken))
     for record in taken:
         footnotes.refer(_precision_note(record))
-    remarks = tie_remark(cells for _, cells in columns)
+    remarks = [*tie_remark(cells for _, cells in columns), *scores.remarks]
     return Table([column for column, _ in columns], body, footnotes.texts, scores.signatures(), remarks=remarks)
 
 
 def lineup(records: Sequence[RunRecord], footnotes: Footnotes, style: Style) -> list[TableRow]:
     """Gather records to rows, in order. Raises SignatureMismatch for two records of one place that differ."""
-    found: dict[tuple[str, str], dict[str, RunRecord]] = {}
+    found: dict[tuple[str, str, str], dict[str, RunRecord]] = {}
     for record in records:
-        places = found.setdefault((record.model.name, record.protocol.name), {})
+        places = found.setdefault((record.model.name, record.protocol.name, record.model.init), {})
         held = places.get(record.data.name)
         places[record.data.name] = _one(held, record, footnotes, style) if held else record
-    return [TableRow(model, protocol, places) for (model, protocol), places in found.items()]
+    return [TableRow(model, protocol, places) for (model, protocol, _), places in found.items()]
+
+
+def labels(rows: Sequence[TableRow]) -> list[str]:
+    """Name rows: by model, where one has several by protocol too, and untrained ones as such beside trained ones."""
+    found = []
+    for row in rows:
+        same = [r for r in rows if r.model == row.model]
+        told = [row.protocol] if len({r.protocol for r in same}) > 1 else []
+        told += ["untrained"] if row.facts.init == "random" and len({r.facts.init for r in same}) > 1 else []
+        found.append(f"{row.model} ({', '.join(told)})" if told else row.model)
+    return found
 
 
 def _one(held: RunRecord, other: RunRecord, footnotes: Footnotes, style: Style) -> RunRecord:
@@ -88,10 +99,15 @@ def _one(held: RunRecord, other: RunRecord, footnotes: Footnotes, style: Style) 
 
 
 def _merged(older: RunRecord, newer: RunRecord) -> RunRecord:
-    """Return the newer record with the metrics that only the older one has."""
+    """Return the newer record with the metrics that only the older one has, and their rows."""
     scores = {**older.scores, **newer.scores}
     reasons = {**older.unavailable, **newer.unavailable}
-    return replace(newer, scores=scores, unavailable={m: why for m, why in reasons.items() if m not in newer.scores})
+    unavailable = {m: why for m, why in reasons.items() if m not in newer.scores}
+    samples = {(s.id, s.sha256): s for s in older.samples}
+    for sample in newer.samples:
+        held = samples.get((sample.id, sample.sha256), sample)
+        samples[sample.id, sample.sha256] = replace(sample, rows={**held.rows, **sample.rows})
+    return replace(newer, scores=scores, unavailable=unavailable, samples=list(samples.values()))
 
 
 def _differing(held: RunRecord, other: RunRecord) -> str:
@@ -105,13 +121,11 @@ Filled = tuple[Column, list[Cell]]
 
 def _facts(rows: Sequence[TableRow], footnotes: Footnotes) -> list[Filled]:
     facts = [row.facts for row in rows]
-    names = [row.model for row in rows]
-    labels = [f"{r.model} ({r.protocol})" if names.count(r.model) > 1 else r.model for r in rows]
     totals = [float(sum(f.params)) if f.params else None for f in facts]
     return [
         (
             Column("", "Model"),
-            [Cell(label, notes=footnotes.refer(untrained(f))) for label, f in zip(labels, facts, strict=True)],
+            [Cell(label, notes=footnotes.refer(untrained(f))) for label, f in zip(labels(rows), facts, strict=True)],
         ),
         (
             Column("", "Params"),
@@ -131,29 +145,49 @@ def _scores(rows: Sequence[TableRow], scores: Scores) -> list[Filled]:
     return filled
 
 
-def _speeds(rows: Sequence[TableRow]) -> list[Filled]:
-    speeds = [next((r.speed for r in row.records.values() if r.speed), None) for row in rows]
-    if not any(speeds):
-        return []
+def _speeds(rows: Sequence[TableRow], footnotes: Footnotes) -> list[Filled]:
+    """Return the columns of speed, of each data set its own."""
+    data = data_names(record for row in rows for record in row.records.values())
+    timed = [name for name in data if any(_speed(row, name) for row in rows)]
+    return [each for name in timed for each in _speeds_of(name if len(data) > 1 else "", rows, name, footnotes)]
+
+
+def _speeds_of(group: str, rows: Sequence[TableRow], data: str, footnotes: Footnotes) -> list[Filled]:
+    """Return the columns of one data set; what was timed elsewhere or on another clip than most has a footnote."""
+    speeds = [_speed(row, data) for row in rows]
+    places = [_timed(speed) for speed in speeds if speed]
+    most = max(places, key=places.count)
+    head = f"{data}: speed" if group else "speed"
+    footnotes.refer(f"{head} on {most}; peak memory beyond the weights")
+    unlike = [f" on {_timed(speed)}: not comparable" if speed and _timed(speed) != most else "" for speed in speeds]
+    notes = [footnotes.refer(u and f"{head} of {label}{u}") for label, u in zip(labels(rows), unlike, strict=True)]
     return [
-        (Column("", label, better), [_number(speed.get(key) if speed else None) for speed in speeds])
+        (
+            Column(group, label, better),
+            [replace(_number(s.get(key)), notes=n) for s, n in zip(speeds, notes, strict=True)],
+        )
         for label, key, better in SPEED
     ]
 
 
-def _number(value: float | None) -> Cell:
-    return Cell(NOTHING) if value is None else Cell(f"{value:.0f}" if value >= 10 else f"{value:.2g}", value)
+def _speed(row: TableRow, data: str) -> Mapping[str, Any]:
+    record = row.records.get(data)
+    return (record.speed if record else None) or {}
+
+
+def _timed(speed: Mapping[str, Any]) -> str:
+    """Say where and on what was timed."""
+    return f"{speed.get('device')}, {speed.get('threads')} threads, clip {speed.get('shape')}"
+
+
+def _number(value: object) -> Cell:
+    """Return a speed as a cell; a side that does nothing has none."""
+    if not isinstance(value, int | float):
+        return Cell(NOTHING)
+    return Cell(f"{value:.0f}" if value >= 10 else f"{value:.2g}", float(value))
 
 
 def _precision_note(record: RunRecord) -> str:
     if record.precision_db is None:
         return ""
     return f"{record.model.name} in {record.protocol.dtype} is {record.precision_db:.1f} dB from itself in float32"
-
-
-def _speed_note(records: Sequence[RunRecord]) -> str:
-    speed = next((r.speed for r in records if r.speed), None)
-    if not speed:
-        return ""
-    where = f"{speed['device']}, {speed['threads']} threads, clip {speed['shape']}"
-    return f"speed on {where}; peak memory beyond the weights"

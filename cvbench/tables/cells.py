@@ -1,19 +1,28 @@
 """Scores to cells: what a cell says, its footnotes, and whether it may stand in its column."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cvbench.core.errors import UsageError
-from cvbench.core.records import Failure, ModelFacts, RunRecord, Score
+from cvbench.core.records import Failure, ModelFacts, RunRecord, SampleRecord, Score
 from cvbench.core.signature import Signature
-from cvbench.metrics import Metric
-from cvbench.tables.ranking import Ranked, ranks
+from cvbench.metrics import METRICS, Metric
+from cvbench.tables.ranking import Key, Ranked, is_paired, ranks
 from cvbench.tables.table import NOTHING, Cell
 
 NOT_RUN = "not run"
 FAILED = "failed"
 ABSENT = {"MissingWeights": "weights missing", "BadWeights": "weights unusable"}
 """What a cell says of a model that could not run, by the record's `error_kind`."""
+TOLD = {
+    "available": "clips shorter than asked, their stride or length reduced by the protocol's rule",
+    "interlaced": "interlaced, the fields not separated",
+    "pixel_aspect": "with pixels that are not square, not stretched",
+    "alpha": "transparent, shown over white",
+}
+"""Facts of samples that a reader of their scores must know, said of how many there are."""
+ASSUMED = " assumed"
+"""What the name of a colour matrix ends with that no file stated."""
 SIGNS = {"yes": "✓", "no": "×"}
 
 
@@ -52,11 +61,14 @@ class Scores:
         self.of_data = {data: [r for r in records if r.data.name == data] for data in data_names(records)}
         self.shared = {data: shared_failures(of_data) for data, of_data in self.of_data.items()}
         self.standard = {(data, name): self._standard(data, name) for data in self.of_data for name in metrics}
+        self.samples = {(data, name): self._samples(data, name) for data in self.of_data for name in metrics}
+        self.remarks: list[str] = []
 
     def column(self, records: Sequence[RunRecord | None], name: str) -> list[Cell]:
         """Return the cells of one metric, the best of them marked; None stands for a model that was not run."""
         cells = [self.cell(record, name) for record in records]
-        marks = ranks([self._ranked(record, name) for record in records])
+        marks, remark = ranks([self._ranked(record, name) for record in records])
+        self.remarks += [remark] if remark and remark not in self.remarks else []
         return [replace(cell, rank=mark) for cell, mark in zip(cells, marks, strict=True)]
 
     def cell(self, record: RunRecord | None, name: str) -> Cell:
@@ -73,7 +85,7 @@ class Scores:
             return Cell(NOTHING if reason else NOT_RUN, notes=notes)
         notes += self.footnotes.refer(score.note and f"{self.metrics[name].label} of {record.model.name}: {score.note}")
         notes += self._own_failures(record, name) + self._mixed(record, name)
-        text = show(score, self.metrics[name].digits, self.style.intervals)
+        text = show(score, self.metrics[name].digits, self.style.intervals) + self._share(record, name)
         return Cell(text, score.value, score.low, score.high, notes=notes)
 
     def signatures(self) -> list[str]:
@@ -90,7 +102,19 @@ class Scores:
         if record is None or name not in record.scores or not self.metrics[name].ranked:
             return None
         rivals = record.model.role != "reference" and record.model.init != "random" and not self._unlike(record, name)
-        return Ranked(record, name) if rivals else None
+        whole = is_paired(METRICS[name]) or self.standard[record.data.name, name] == record.scores[name].signature
+        return Ranked(record, name) if rivals and whole else None
+
+    def _samples(self, data: str, name: str) -> set[Key]:
+        """Return the samples that any comparable model of a column has."""
+        alike = [r for r in self.of_data[data] if name in r.scores and not self._unlike(r, name)]
+        return set().union(*(_keys(r, name) for r in alike))
+
+    def _share(self, record: RunRecord, name: str) -> str:
+        """Say how many of a column's samples a score is of, where it is not of all."""
+        everything, mine = self.samples[record.data.name, name], _keys(record, name)
+        lacks = METRICS[name].task == "reconstruction" and mine and not self._unlike(record, name) and mine < everything
+        return f" ({len(mine)}/{len(everything)})" if lacks else ""
 
     def _standard(self, data: str, name: str) -> Signature | None:
         """Return the signature that most scores of a column have; of those that are whole, where there are any."""
@@ -131,6 +155,12 @@ class Scores:
         return standard.difference(signature)
 
 
+def _keys(record: RunRecord, name: str) -> set[Key]:
+    """Return the samples that a score is of."""
+    of_sets, probe = METRICS[name].distance, METRICS[name].probe
+    return {(s.id, s.sha256) for s in record.samples if of_sets or probe in s.rows}
+
+
 def data_names(records: Iterable[RunRecord]) -> list[str]:
     """Return the data sets of records, in their order."""
     return list(dict.fromkeys(r.data.name for r in records))
@@ -149,13 +179,26 @@ def data_notes(data: str, records: Sequence[RunRecord]) -> list[str]:
         return []
     failed = [f"{i}: {e}" for i, e in shared_failures(records)]
     shown = "; ".join(failed[:5]) + ("; …" if len(failed) > 5 else "")
-    short = sum("available" in s.facts for s in ran[0].samples)
+    samples = {(s.id, s.sha256): s for r in ran for s in r.samples}.values()
     texts = [
         ran[0].data.note,
         f"{len(failed)} samples not scored: {shown}" if failed else "",
-        f"{short} clips shorter than asked, their stride or length reduced by the protocol's rule" if short else "",
+        *(f"{count} {told}" for fact, told in TOLD.items() if (count := sum(_is_told(s, fact) for s in samples))),
+        *_matrices(samples),
     ]
     return [f"{data}: {text}" for text in texts if text]
+
+
+def _is_told(sample: SampleRecord, fact: str) -> bool:
+    return sample.facts.get(fact) not in (None, "", False)
+
+
+def _matrices(samples: Iterable[SampleRecord]) -> Iterator[str]:
+    """Say of how many samples the colour matrix was assumed, matrix by matrix."""
+    named = [str(s.facts.get("matrix", "")) for s in samples]
+    for matrix in dict.fromkeys(name for name in named if name.endswith(ASSUMED)):
+        known = matrix.removesuffix(ASSUMED).upper().replace("BT", "BT.")
+        yield f"{named.count(matrix)} without a colour matrix, {known} assumed"
 
 
 def parameters(facts: ModelFacts) -> str:

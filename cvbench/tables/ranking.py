@@ -1,18 +1,27 @@
-"""Which scores of a column are best and second, and which of them tie."""
+"""Which scores of a column are best and second, on the samples that all of them have, and which of them tie."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float64
 
 from cvbench.core.records import RunRecord, Score
 from cvbench.metrics import METRICS, Metric, sample_values
 from cvbench.tables.table import Cell
 
-FEWEST = 8  # clips below which paired differences say nothing
+Key = tuple[str, str]
+"""Id of a sample, and hash of its pixels."""
+FEWEST = 8  # samples below which differences say nothing
 TIES = "Bold: best, underlined: second, each with all that tie with it (see `cvbench table --help`)."
+TOO_FEW = f"Too few samples to rank: where fewer than {FEWEST} are common to a column, nothing is marked."
+COMMON = (
+    "Best and second are taken on the samples that all ranked of a column have; (9/12) stands beside a mean of fewer. "
+    "What lacks more than half of the samples is not ranked."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,22 +42,49 @@ class Ranked:
         return METRICS[self.name]
 
     @cached_property
-    def values(self) -> Mapping[tuple[str, str], float]:
-        """One value a sample, by id and hash of its pixels; none for metrics of whole sets."""
+    def values(self) -> Mapping[Key, float]:
+        """One value a sample, on the scale on which samples are averaged."""
         return sample_values(self.record, self.name)
 
+    def on(self, samples: Collection[Key]) -> Float64[np.ndarray, " n"]:
+        """Return the values of these samples."""
+        return np.array([self.values[key] for key in samples], np.float64)
 
-def ranks(scores: Sequence[Ranked | None]) -> list[int]:
-    """Return 1 for the best of a column and all that tie with it, 2 for the best of the others and theirs, else 0.
 
-    Nothing is marked where fewer than two compete (None does not). See `tied`.
+class Ranking(NamedTuple):
+    """For each score 1 when it is best, 2 when it is second, else 0; and what a reader must know of it."""
+
+    marks: list[int]
+    remark: str = ""
+
+
+def ranks(scores: Sequence[Ranked | None]) -> Ranking:
+    """Mark the best of a column and all that tie with it, then the best of the others and theirs.
+
+    Models that were measured on the same samples are compared on those that all of them have; a model that lacks more
+    than half of the samples is not ranked and takes none from the others. Metrics of whole sets, and of samples that
+    each model generated for itself, are compared by the scores. Nothing is marked where fewer than two compete (None
+    does not), nor with fewer than eight samples.
     """
     competing = [s for s in scores if s is not None]
-    if len(competing) < 2:
-        return [0] * len(scores)
-    first = _leaders(competing)
-    second = _leaders([s for s in competing if s not in first])
-    return [1 if s in first else 2 if s in second else 0 for s in scores]
+    if competing and is_paired(competing[0].metric):
+        everything = set().union(*(s.values for s in competing))
+        competing = [s for s in competing if 2 * len(s.values) >= len(everything)]
+        common = [key for key in competing[0].values if all(key in s.values for s in competing)] if competing else []
+        count, lacking = len(common), len(common) < len(everything)
+    else:
+        common, lacking = [], False
+        count = min((len(s.record.samples) or s.score.n for s in competing), default=0)
+    if len(competing) < 2 or count < FEWEST:
+        return Ranking([0] * len(scores), TOO_FEW if len(competing) > 1 else "")
+    first = _leaders(competing, common)
+    second = _leaders([s for s in competing if s not in first], common)
+    return Ranking([1 if s in first else 2 if s in second else 0 for s in scores], COMMON if lacking else "")
+
+
+def is_paired(metric: Metric) -> bool:
+    """Tell whether models share the samples of a metric, each with a value of its own."""
+    return metric.distance is None and metric.task == "reconstruction"
 
 
 def tie_remark(columns: Iterable[Sequence[Cell]]) -> list[str]:
@@ -57,39 +93,34 @@ def tie_remark(columns: Iterable[Sequence[Cell]]) -> list[str]:
     return [TIES] if any(m.count(1) > 1 or m.count(2) > 1 for m in marks) else []
 
 
-def _leaders(competing: list[Ranked]) -> list[Ranked | None]:
+def _leaders(competing: list[Ranked], common: Sequence[Key]) -> list[Ranked | None]:
     if not competing:
         return []
     pick = max if competing[0].metric.better == "higher" else min
-    best = pick(competing, key=lambda s: s.score.value)
-    return [s for s in competing if tied(best, s)]
+    best = pick(competing, key=lambda s: s.on(common).mean() if common else s.score.value)
+    return [s for s in competing if tied(best, s, common)]
 
 
-def tied(best: Ranked, other: Ranked) -> bool:
-    """Tell whether `other` cannot be told from `best`: their 95 % intervals overlap, and so does what they share.
+def tied(best: Ranked, other: Ranked, common: Sequence[Key]) -> bool:
+    """Tell whether `other` cannot be told from `best`: the 95 % interval of their paired differences holds 0.
 
-    Overlap alone is cautious: clips differ far more from each other than models do on one clip. So where both were
-    measured on the same clips (8 or more), the 95 % interval of the paired differences must hold 0 as well.
-    Scores without intervals tie only when they are equal. Not corrected for the number of models: a mark in a
-    table is no test, `cvbench compare` makes one.
+    Without samples in `common`, whether the scores' own intervals overlap; without intervals, whether they are equal.
+    Not corrected for the number of models: a mark in a table is no test, `cvbench compare` makes one.
     """
-    if best.score.value == other.score.value:
+    if best is other:
         return True
-    return _overlap(best.score, other.score) and _same_on_clips(best, other)
+    return _same_on(best, other, common) if common else _overlap(best.score, other.score)
 
 
 def _overlap(a: Score, b: Score) -> bool:
     if a.low is None or a.high is None or b.low is None or b.high is None:
-        return False
+        return a.value == b.value
     return a.low <= b.high and b.low <= a.high
 
 
-def _same_on_clips(a: Ranked, b: Ranked) -> bool:
-    """Tell whether the paired t interval holds 0; True where there are too few common clips to tell."""
-    common = [key for key in a.values if key in b.values]
-    if len(common) < FEWEST:
-        return True
-    difference = np.array([a.values[key] - b.values[key] for key in common])
+def _same_on(a: Ranked, b: Ranked, common: Sequence[Key]) -> bool:
+    """Tell whether the paired t interval holds 0."""
+    difference = a.on(common) - b.on(common)
     error = difference.std(ddof=1) / math.sqrt(len(common))
     return bool(abs(difference.mean()) <= student(len(common) - 1) * error)
 

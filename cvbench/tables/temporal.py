@@ -8,7 +8,7 @@ from statistics import fmean
 from cvbench.core.errors import UsageError
 from cvbench.core.records import ModelFacts, RunRecord
 from cvbench.metrics import METRICS
-from cvbench.tables.build import lineup
+from cvbench.tables.build import labels, lineup
 from cvbench.tables.cells import Footnotes, Scores, Style, data_names, untrained
 from cvbench.tables.table import NOTHING, Cell, Column, Table, signed
 
@@ -57,9 +57,7 @@ def build_temporal(records: Sequence[RunRecord], *, allow_mixed: bool = False) -
         raise UsageError("no record has frame by frame PSNR or flicker of clips: `cvbench run --metrics psnr,flicker`")
     footnotes, style = Footnotes(), Style(allow_mixed=allow_mixed)
     rows = lineup(records, footnotes, style)
-    names = [c.model for c in rows]
-    labels = [f"{c.model} ({c.protocol})" if names.count(c.model) > 1 else c.model for c in rows]
-    found = [(label, c.records) for label, c in zip(labels, rows, strict=True)]
+    found = [(label, row.records) for label, row in zip(labels(rows), rows, strict=True)]
     lines = [(label, held[data]) for data in data_names(records) for label, held in found if data in held]
     scores = Scores([r for _, r in lines], {"psnr": PSNR, "flicker": FLICKER}, footnotes, style)
     courses = [course(record) for _, record in lines]

@@ -68,10 +68,17 @@ def test_an_untrained_model_has_a_place_of_its_own(tmp_path: Path) -> None:
 
 
 def test_another_data_set_of_the_same_name_is_refused(tmp_path: Path) -> None:
-    write_record(tmp_path, of("abc", "psnr"))
+    write_record(tmp_path, of("abc", "psnr"), "/a/clips")
     with pytest.raises(UsageError, match="--data NAME=PATH"):
-        write_record(tmp_path, of("xyz", "psnr"))
+        write_record(tmp_path, of("xyz", "psnr"), "/b/clips")
     assert held(tmp_path) == of("abc", "psnr")
+
+
+def test_data_that_changed_where_they_lie_replace_the_old_and_moved_data_are_the_same(tmp_path: Path) -> None:
+    write_record(tmp_path, of("abc", "psnr"), "/a/clips")
+    assert "other samples" in write_record(tmp_path, of("xyz", "psnr"), "/a/clips").word
+    assert write_record(tmp_path, of("xyz", "psnr"), "/moved/clips").word == ""
+    assert held(tmp_path) == of("xyz", "psnr")
 
 
 def test_an_unreadable_record_is_moved_aside(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cvbench.core.errors import UnknownName, UsageError
 from cvbench.data.dataset import Dataset, DatasetEntry, Item, read_stable
-from cvbench.data.files import Reader
+from cvbench.data.files import Reader, escaped
 from cvbench.data.folder import home, open_path, there
 from cvbench.data.named import DATASETS
 
@@ -47,9 +47,10 @@ def find(spec: str, roots: Mapping[str, Path], reader: Reader) -> Dataset:
     if not text:
         raise UsageError("an empty name is no data set; give NAME, NAME=PATH or PATH")
     if name in DATASETS:
-        dataset = open_named(name, home(place) if equals and place else root_of(name, roots), reader)
+        root = home(place) if equals and place else root_of(name, roots)
+        dataset = replace(open_named(name, root, reader), place=located(root) if root != Path() else "")
     elif there(text) or not is_name(text):
-        dataset = open_path(text, reader)
+        dataset = replace(open_path(text, reader), place=located(home(text)))
     else:
         raise UnknownName("data set", text, DATASETS)
     return replace(dataset, name=label) if label else dataset
@@ -67,6 +68,11 @@ def labelled(spec: str) -> tuple[str, str]:
     if any(unicodedata.category(sign) in CONTROLS or unicodedata.bidirectional(sign) in TURNS for sign in name):
         raise UsageError(f"the name {name!r} holds control characters; leave them out")
     return name, path
+
+
+def located(path: Path) -> str:
+    """Return the absolute path, as UTF-8 can hold it."""
+    return escaped(str(path.absolute()))
 
 
 def is_name(text: str) -> bool:

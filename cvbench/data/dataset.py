@@ -38,11 +38,15 @@ class Item:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Items in the order they are measured; `note` is what a reader of the table must know, as "512 of 1,024 found"."""
+    """Items in the order they are measured; `note` is what a reader of the table must know, as "512 of 1,024 found".
+
+    `place` is the absolute path that was opened, "" for what is built in: it tells sets of one name apart.
+    """
 
     name: str
     items: tuple[Item, ...]
     note: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True)

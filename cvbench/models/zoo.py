@@ -27,6 +27,7 @@ def entry(
     config: Config | None = None,
     options: Mapping[str, Option] | None = None,
     compatible: str = "",
+    version: int = 1,
 ) -> ModelEntry:
     """Return the entry of a network of diffusers' class `name`."""
     return ModelEntry(
@@ -39,6 +40,7 @@ def entry(
         params=params,
         licence=licence,
         compatible=compatible,
+        version=version,
     )
 
 
@@ -495,6 +497,7 @@ VIDEOS: dict[str, ModelEntry] = {
         hub_shards("MiniMaxAI/MiniMax-H3", "vae/", 3),
         (180_335_536, 2_423_530_496),
         "minimax-h3-community",
+        version=2,  # what stays in float32 is no longer rounded through half precision
     ),
 }
 

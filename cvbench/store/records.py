@@ -1,6 +1,7 @@
 """Records in their folder: a fuller one is never replaced by less, and nothing is lost."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from cvbench.core.records import RunRecord, SampleRecord
 from cvbench.store.files import file_name, write_text
 from cvbench.store.rows import PATIENCE
 
+ORIGINS = ".origins.json"
+"""Beside the records: by name of a data set, a digest of where it lies."""
 ASIDE = "superseded"
 """Folder below the records for those that other weights, options or pixels have replaced."""
 
@@ -31,8 +34,10 @@ def record_path(folder: Path, record: RunRecord) -> Path:
     return folder / "records" / f"{file_name(model, record.data.name, record.protocol.name)}.json"
 
 
-def write_record(folder: Path, record: RunRecord) -> Written:
+def write_record(folder: Path, record: RunRecord, origin: str = "") -> Written:
     """Write a record to its place, durably; of equal models on equal samples, metrics add up.
+
+    `origin` is where the data lie; it is kept beside the records, as a digest, to tell data sets of one name apart.
 
     A record of fewer samples leaves the one that has them all. One that would lose something moves the old one into
     the folder ASIDE; so does one that failed, for an old score must not stand for a model that no longer runs.
@@ -40,15 +45,29 @@ def write_record(folder: Path, record: RunRecord) -> Written:
     """
     path = record_path(folder, record)
     with _alone(path.parent):
-        old = _held(path)
-        if old is None:
-            return _put(path, record)
-        if _samples(old) and _samples(record) and not _samples(old).keys() & _samples(record).keys():
+        old, origins, here = _held(path), _origins(path.parent), digest(origin)[:16] if origin else ""
+        is_elsewhere = origins.get(record.data.name, here) != here
+        if old and is_elsewhere and _share_nothing(old, record):
             raise UsageError(
                 f"{folder} holds another data set called {record.data.name}: tell them apart by --data NAME=PATH, or "
                 "write to another --out; what was measured is kept"
             )
-        return _settle(path, old, record)
+        if origins.get(record.data.name) != here:
+            write_text(path.parent / ORIGINS, json.dumps({**origins, record.data.name: here}, ensure_ascii=False))
+        return _settle(path, old, record) if old else _put(path, record)
+
+
+def _share_nothing(old: RunRecord, new: RunRecord) -> bool:
+    return bool(old.samples and new.samples) and not _samples(old).keys() & _samples(new).keys()
+
+
+def _origins(folder: Path) -> dict[str, str]:
+    """Return by name of a data set a digest of where it lies."""
+    try:
+        held = json.loads((folder / ORIGINS).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return {str(name): str(place) for name, place in held.items()} if isinstance(held, dict) else {}
 
 
 def _settle(path: Path, old: RunRecord, new: RunRecord) -> Written:

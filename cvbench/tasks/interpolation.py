@@ -29,7 +29,7 @@ from cvbench.core.types import Sampling
 from cvbench.data.files import refuse, refusing
 from cvbench.data.folder import IMAGES, in_order, is_media, is_numbered, natural, relative, walk
 from cvbench.data.images import Picture, is_animated, open_image, read_animation, read_image
-from cvbench.data.video import PROMISES, check_end, describe, opened, to_rgb, turned
+from cvbench.data.video import describe, frames_of, opened, to_rgb, turned
 from cvbench.engine.coding import describe as in_one_line
 from cvbench.engine.device import pick_device
 from cvbench.engine.loop import Progress, silent
@@ -346,18 +346,8 @@ def _animation(image: Image.Image, path: Path) -> Footage:
 def decoded(path: Path) -> Iterator[Picture]:
     """Yield every frame of a clip as `cvbench.data.video` decodes it, held to the same checks."""
     with refusing(path), opened(path) as (container, stream):
-        end: Fraction | int = 0
-        seen = 0
-        for frame in container.decode(stream):
-            if frame.is_corrupt:
-                refuse(path, f"frame {seen} is damaged; replace or remove the file")
-            yield turned(path, frame, to_rgb(frame, {} if seen else describe(path, frame)))
-            seen += 1
-            end = max(end, ((frame.pts or 0) + (frame.duration or 0)) * (frame.time_base or 0))
-        if not seen:
-            refuse(path, "no frame could be decoded; replace or remove the file")
-        for slack in (frames for name, frames in PROMISES.items() if name in container.format.name):
-            check_end(path, stream, end, seen, slack)
+        for place, frame in enumerate(frames_of(path, container, stream)):
+            yield turned(path, frame, to_rgb(frame, {} if place else describe(path, frame)))
 
 
 def _watched(footage: Footage, progress: Progress) -> Iterator[Picture]:

@@ -62,9 +62,9 @@ def run(
         task = Reconstruction(request, dataset, subjects, probes, store or FileStore(), progress)
         found = [failed_record(facts, error, dataset, request) for facts, error in refused]
         for record in found:
-            _write(request, record, tell)
+            _write(request, record, dataset, tell)
         for record in task.records():
-            _write(request, record, tell)
+            _write(request, record, dataset, tell)
             found.append(record)
         records += sorted(found, key=lambda record: request.models.index(record.model.name))
         try:
@@ -76,9 +76,9 @@ def run(
     return records
 
 
-def _write(request: Request, record: RunRecord, tell: Tell | None) -> None:
+def _write(request: Request, record: RunRecord, dataset: Dataset, tell: Tell | None) -> None:
     if request.out:
-        say(tell, write_record(request.out, record).word)
+        say(tell, write_record(request.out, record, dataset.place).word)
 
 
 @dataclass

@@ -69,7 +69,7 @@ def run(
         task = CrossDecodingTask(request, dataset, subjects, refused, probes, store or FileStore(), progress)
         for record in task.records():
             if request.out:
-                say(tell, write_record(request.out, record).word)
+                say(tell, write_record(request.out, record, dataset.place).word)
             records.append(record)
     return records
 

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import sys
 import types
+from collections import deque
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import PurePath
@@ -33,7 +34,7 @@ def fingerprint(value: object) -> str:
     return digest(_told(value, {}))
 
 
-def _told(value: Any, seen: dict[int, int]) -> Any:
+def _told(value: Any, seen: dict[int, tuple[int, Any]]) -> Any:
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, (int, float)):
@@ -42,23 +43,28 @@ def _told(value: Any, seen: dict[int, int]) -> Any:
         return ["bytes", hashlib.sha256(value).hexdigest()]
     if isinstance(value, (torch.Tensor, np.ndarray, np.generic)):
         return _array(value, seen)
-    if isinstance(value, (*TOLD, type, types.ModuleType, types.BuiltinFunctionType)):
+    if isinstance(value, (*TOLD, type, types.ModuleType)):
         return [type(value).__qualname__, _name(value)]
     if id(value) in seen:
-        return ["again", seen[id(value)]]
-    seen[id(value)] = len(seen)
+        return ["again", seen[id(value)][0]]
+    seen[id(value)] = len(seen), value  # kept, so that no other object gets its id
     return _structure(value, seen)
 
 
-def _structure(value: Any, seen: dict[int, int]) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [type(value).__qualname__, [_told(v, seen) for v in value]]
+def _structure(value: Any, seen: dict[int, tuple[int, Any]]) -> Any:
+    if isinstance(value, (list, tuple, deque)):
+        return [_name(type(value)), [_told(v, seen) for v in value], _attributes(value, seen)]
     if isinstance(value, Mapping):
-        return ["mapping", [[_told(k, seen), _told(v, seen)] for k, v in value.items()]]
+        items = [[_told(k, seen), _told(v, seen)] for k, v in value.items()]
+        default = _told(getattr(value, "default_factory", None), seen)
+        return [_name(type(value)), items, default, _attributes(value, seen)]
     if isinstance(value, (set, frozenset)):
-        return ["set", sorted(digest(_told(v, {})) for v in value)]
+        return [_name(type(value)), sorted(digest(_told(v, {})) for v in value), _attributes(value, seen)]
     if isinstance(value, functools.partial):
         return ["partial", _told([value.func, value.args, value.keywords], seen)]
+    if isinstance(value, types.BuiltinFunctionType):
+        owner = value.__self__
+        return ["builtin", _name(value), None if isinstance(owner, types.ModuleType) else _told(owner, seen)]
     if isinstance(value, types.MethodType):
         return ["method", _told(value.__func__, seen), _told(value.__self__, seen)]
     if isinstance(value, types.FunctionType):
@@ -68,7 +74,12 @@ def _structure(value: Any, seen: dict[int, int]) -> Any:
     return _object(value, seen)
 
 
-def _array(value: Any, seen: dict[int, int]) -> Any:
+def _attributes(value: Any, seen: dict[int, tuple[int, Any]]) -> Any:
+    """Tell the attributes of an object."""
+    return {name: _told(v, seen) for name, v in attributes_of(value).items()}
+
+
+def _array(value: Any, seen: dict[int, tuple[int, Any]]) -> Any:
     if isinstance(value, torch.Tensor):
         if value.is_meta or value.is_sparse or value.is_quantized:
             raise Opaque(f"{type(value).__name__} of layout {value.layout} on {value.device}")
@@ -80,15 +91,22 @@ def _array(value: Any, seen: dict[int, int]) -> Any:
     return ["array", str(array.dtype), list(array.shape), hashlib.sha256(array.tobytes()).hexdigest()]
 
 
-def _function(value: types.FunctionType, seen: dict[int, int]) -> Any:
-    code = value.__code__
-    held = [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]
-    constants = [c for c in code.co_consts if not isinstance(c, types.CodeType)]
-    body = hashlib.sha256(code.co_code).hexdigest()
-    return ["function", _name(value), body, _told([constants, held, value.__defaults__, value.__kwdefaults__], seen)]
+def _function(value: types.FunctionType, seen: dict[int, tuple[int, Any]]) -> Any:
+    return ["function", _name(value), _code(value.__code__, seen), _told([enclosed(value), vars(value)], seen)]
 
 
-def _is_filled(cell: Any) -> bool:
+def _code(code: types.CodeType, seen: dict[int, tuple[int, Any]]) -> Any:
+    consts = [_code(c, seen) if isinstance(c, types.CodeType) else _told(c, seen) for c in code.co_consts]
+    return [hashlib.sha256(code.co_code).hexdigest(), list(code.co_names), consts]
+
+
+def enclosed(function: types.FunctionType) -> list[Any]:
+    """Return what a function holds: the values of its closure, and its defaults."""
+    cells = [cell.cell_contents for cell in function.__closure__ or () if _is_filled(cell)]
+    return [*cells, function.__defaults__, function.__kwdefaults__]
+
+
+def _is_filled(cell: types.CellType) -> bool:
     try:
         _ = cell.cell_contents
     except ValueError:
@@ -96,24 +114,33 @@ def _is_filled(cell: Any) -> bool:
     return True
 
 
-def _object(value: Any, seen: dict[int, int]) -> Any:
+def attributes_of(value: object) -> dict[str, Any]:
+    """Return what an object holds by name, in slots or not."""
     slots = [name for kind in type(value).__mro__ for name in _slots(kind)]
-    held = {name: getattr(value, name) for name in slots if hasattr(value, name)} | dict(getattr(value, "__dict__", {}))
+    held = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+    return held | dict(getattr(value, "__dict__", None) or {})
+
+
+def _object(value: Any, seen: dict[int, tuple[int, Any]]) -> Any:
     if isinstance(value, torch.jit.ScriptModule):
         return ["script", str(value.code), _told(dict(value.state_dict()), seen)]
     if not all(_is_python(base) for base in type(value).__mro__[:-1]):
         raise Opaque(_name(type(value)))
-    return ["object", _name(type(value)), _told(held, seen)]
+    return ["object", _name(type(value)), _attributes(value, seen)]
 
 
 def _slots(kind: type) -> tuple[str, ...]:
     slots = kind.__dict__.get("__slots__", ())
     names = (slots,) if isinstance(slots, str) else tuple(slots)
-    return tuple(name for name in names if name not in ("__dict__", "__weakref__"))
+    owner = f"_{kind.__name__.lstrip('_')}"
+    held = (name for name in names if name not in ("__dict__", "__weakref__"))
+    return tuple(owner + name if name.startswith("__") and not name.endswith("__") else name for name in held)
 
 
 def _is_python(kind: type) -> bool:
     """Tell classes written in Python from those of C libraries, which may hold more than they show."""
+    if not (kind.__dictoffset__ or "__slots__" in vars(kind)):  # a deque says that it is of collections
+        return False
     module = sys.modules.get(kind.__module__)
     return kind.__module__ == "__main__" or str(getattr(module, "__file__", "")).endswith(".py")
 

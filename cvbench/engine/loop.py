@@ -1,7 +1,7 @@
 """The one loop of every task: look at a sample, see what is missing, make it, keep it at once."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -131,7 +131,7 @@ class Loop:
         """Look at every sample and make what is missing."""
         total, label = len(self.dataset.items), self.label or self.dataset.name
         self.progress(label, 0, total)
-        for works in self._groups(prefetch(self._survey())):
+        for works in self._groups(prefetch(self._read(self._done()))):
             self._work(works)
             self.progress(label, len(self.samples) + len(self.unread), total)
         self.progress(label, total, total)
@@ -140,8 +140,7 @@ class Loop:
     def rows(self, sample: Prepared, unit: Unit) -> Rows:
         """Return a unit's rows; those that were lost since they were made are made again."""
         rows = unit.rows()
-        known = unit.owner in self.broken or any(i == sample.index for i, _ in self.failed.get(unit.owner, ()))
-        if known or unit.columns <= rows.keys():
+        if unit.columns <= rows.keys() or self._gave_up(unit.owner, sample):
             return rows
         try:
             self._work([read_prepared(sample.index, sample.item, self.protocol)])
@@ -153,19 +152,27 @@ class Loop:
         """Return the samples that gave an owner no number, in the order of the data set."""
         return [f for _, f in sorted(self.unread + self.failed.get(owner, []), key=lambda pair: pair[0])]
 
-    def _survey(self) -> Iterator[Prepared]:
+    def _done(self) -> dict[int, Prepared]:
+        """Return the samples of which nothing is missing. Here and not where files are read: a key may run a model."""
+        known = (recalled(index, item, self.protocol, self.store) for index, item in enumerate(self.dataset.items))
+        return {sample.index: sample for sample in known if sample and not self._missing(sample)}
+
+    def _read(self, done: Mapping[int, Prepared]) -> Iterator[Prepared]:
         """Yield each readable sample in order, with pixels where something is missing."""
         for index, item in enumerate(self.dataset.items):
             try:
-                yield look(index, item, self.protocol, self.store, lambda sample: not self._missing(sample))
+                yield done.get(index) or read_prepared(index, item, self.protocol, self.store)
             except CvbenchError as error:
                 if self.strict:
                     raise
                 self.unread.append((index, _failure(item.id, error)))
 
     def _missing(self, sample: Prepared) -> dict[Unit, frozenset[str]]:
-        units = (unit for unit in self.task.units(sample) if unit.owner not in self.broken)
+        units = (unit for unit in self.task.units(sample) if not self._gave_up(unit.owner, sample))
         return {unit: missing for unit in units if (missing := unit.missing())}
+
+    def _gave_up(self, owner: str, sample: Prepared) -> bool:
+        return owner in self.broken or any(index == sample.index for index, _ in self.failed.get(owner, ()))
 
     def _groups(self, samples: Iterator[Prepared]) -> Iterator[list[Prepared]]:
         """Group neighbours of one shape that have something missing."""
@@ -200,14 +207,10 @@ def _failure(name: str, error: Exception) -> Failure:
     return Failure(name, describe(error), type(error).__name__)
 
 
-def look(index: int, item: Item, protocol: EvalProtocol, store: Store, is_done: Callable[[Prepared], bool]) -> Prepared:
-    """Return a sample as the store knows it, without pixels when it is done, else read. Raises UnreadableSample."""
+def recalled(index: int, item: Item, protocol: EvalProtocol, store: Store) -> Prepared | None:
+    """Return a sample as the store knows it, without pixels."""
     known = store.facts(_prepared_key(item.fingerprint, protocol))
-    if known:
-        sample = Prepared(index, item, known["sha256"], tuple(known["shape"]), known["facts"])
-        if is_done(sample):
-            return sample
-    return read_prepared(index, item, protocol, store)
+    return known and Prepared(index, item, known["sha256"], tuple(known["shape"]), known["facts"])
 
 
 def read_prepared(index: int, item: Item, protocol: EvalProtocol, store: Store | None = None) -> Prepared:

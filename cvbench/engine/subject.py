@@ -2,8 +2,11 @@
 
 import contextlib
 import copy
+import functools
 import inspect
-from collections.abc import Iterator, Mapping
+import types
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +22,7 @@ from cvbench.core.protocol import EvalProtocol, derive
 from cvbench.core.records import ModelFacts
 from cvbench.core.types import Traits
 from cvbench.engine.coding import Coded, code
-from cvbench.engine.fingerprint import Opaque, fingerprint
+from cvbench.engine.fingerprint import attributes_of, enclosed, fingerprint
 from cvbench.models.entry import Loading, ModelEntry
 from cvbench.models.own import OwnModel, load_own
 from cvbench.nets.arithmetic import arithmetic
@@ -168,23 +171,21 @@ class Own(Subject):
     def _prepare(self) -> None:
         """Move and cast the networks of a factory's model, or of a copy; a user's object stays where it is."""
         dtype, held = DTYPES[self.setting.protocol.dtype], dtype_of(self.given)
-        if self.code is None and held not in (None, dtype):
-            self.given, self.borrowed = copy.deepcopy(self.given), False
-        else:
-            self.borrowed = self.code is None
+        self.borrowed = self.code is None and held in (None, dtype)
+        if self.code is None and not self.borrowed:
+            self.given = _copied(self.given, dtype)
         self.networks = networks_of(self.given)
         if not self.borrowed:
             for network in self.networks:
                 network.to(self.setting.device, dtype).eval().requires_grad_(False)
-        self._model = _Adapted(_adapted(self.given, self.setting.protocol), dtype)
+        self._model = _Adapted(_adapted(self.given, self.setting.protocol), dtype if held else torch.float32)
 
     def _facts(self, name: str) -> ModelFacts:
         traits = traits_of(self._model)
         try:
-            self.state, opaque = fingerprint(self.given), ""
-        except Opaque as error:
-            self.state, opaque = "", str(error)
-        self.opaque = opaque
+            self.state = fingerprint([self.given, self.networks])
+        except Exception:  # a user's object may hold anything: what cannot be looked into has no key
+            self.state = ""
         source = self.code.source() if self.code else ""
         return ModelFacts(
             name=name,
@@ -218,7 +219,7 @@ class Own(Subject):
         stated = getattr(self.given, "cache_key", None)
         if isinstance(stated, str) and stated:
             return digest(["stated", type(self.given).__qualname__, stated])
-        if self.code is None or self.opaque:
+        if self.code is None or not self.state:
             return None
         if shape not in self._behaviour:
             self._behaviour[shape] = self._observed(shape)
@@ -261,6 +262,8 @@ class Own(Subject):
             yield
         finally:
             for module, mode in modes:
+                if module.training != mode:
+                    module.train(mode)  # some do more than set the flag
                 module.training = mode
 
 
@@ -332,38 +335,41 @@ def facts_of(spec: str, entry: ModelEntry, identity: str = "", init: str = "weig
 
 def networks_of(model: object) -> list[nn.Module]:
     """Return the outermost torch modules that an object is or holds, at any depth, each once."""
-    found: dict[int, nn.Module] = {}
-    seen: set[int] = set()
+    found: list[nn.Module] = []
+    seen: dict[int, object] = {}
 
     def look(value: Any) -> None:
-        if id(value) in seen or isinstance(value, (str, bytes, int, float, Tensor, type)) or inspect.ismodule(value):
+        if id(value) in seen or isinstance(value, (str, bytes, int, float, Tensor)) or inspect.ismodule(value):
             return
-        seen.add(id(value))
+        seen[id(value)] = value
         if isinstance(value, nn.Module):
-            found[id(value)] = value
-        elif isinstance(value, Mapping):
-            list(map(look, value.values()))
-        elif isinstance(value, (list, tuple, set, frozenset)):
-            list(map(look, value))
-        elif inspect.ismethod(value):
-            look(value.__self__)
-        elif inspect.isfunction(value):
-            list(map(look, [cell.cell_contents for cell in value.__closure__ or () if _is_filled(cell)]))
-        else:
-            slots = [s for kind in type(value).__mro__ for s in getattr(kind, "__slots__", ()) if isinstance(s, str)]
-            list(map(look, [*getattr(value, "__dict__", {}).values(), *(getattr(value, s, None) for s in slots)]))
+            found.append(value)
+        for part in _held_by(value):
+            look(part)
 
     look(model)
-    inner = {id(child) for network in found.values() for child in network.modules() if child is not network}
-    return [network for key, network in found.items() if key not in inner]
+    inner = {id(child) for network in found for child in network.modules() if child is not network}
+    return [network for network in found if id(network) not in inner]
 
 
-def _is_filled(cell: Any) -> bool:
-    try:
-        _ = cell.cell_contents
-    except ValueError:
-        return False
-    return True
+def _held_by(value: Any) -> Iterable[Any]:
+    """Return what an object holds: elements, attributes of its own and of its class, what a function encloses."""
+    if isinstance(value, type):
+        held = [v for kind in value.__mro__ for v in vars(kind).values()]
+        return [v for v in held if isinstance(v, (nn.Module, list, tuple, dict, types.FunctionType))]
+    parts = [type(value), *attributes_of(value).values()]
+    if isinstance(value, Mapping):
+        return [*parts, *value.values()]
+    if isinstance(value, (list, tuple, set, frozenset, deque)):
+        return [*parts, *value]
+    if isinstance(value, functools.partial):
+        return [value.func, *value.args, *value.keywords.values()]
+    if inspect.ismethod(value):
+        return [value.__self__, value.__func__]
+    if inspect.isfunction(value):
+        named = (value.__globals__.get(name) for name in value.__code__.co_names)
+        return [*enclosed(value), *(v for v in named if isinstance(v, nn.Module))]
+    return parts
 
 
 def dtype_of(model: object) -> torch.dtype | None:
@@ -379,6 +385,18 @@ def dtype_of(model: object) -> torch.dtype | None:
 def device_of(model: object) -> torch.device | None:
     """Return the device of a model's first parameter, None without any."""
     return next((p.device for network in networks_of(model) for p in network.parameters()), None)
+
+
+def _copied(model: Any, dtype: torch.dtype) -> Any:
+    """Return a copy of a user's object with networks of its own. Raises UsageError where there is none."""
+    cannot = f"a {type(model).__name__} cannot be copied to be measured in {dtype}; cast it yourself"
+    try:
+        made = copy.deepcopy(model)
+    except Exception as error:  # whatever the object holds
+        raise UsageError(f"{cannot}: {error}") from error
+    if {*map(id, networks_of(made))} & {*map(id, networks_of(model))}:
+        raise UsageError(f"{cannot}: functions or its class hold its networks")
+    return made
 
 
 def _with_methods(model: Any) -> Any:
@@ -410,7 +428,9 @@ def _takes_two(method: Any) -> bool:
     except (TypeError, ValueError):
         return True
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return len(positional) > 1 or any(p.kind == p.VAR_POSITIONAL for p in parameters)
+    second = positional[1:2]
+    takes = [p.default is p.empty or "frames" in p.name for p in second]  # any other default is a setting
+    return any(takes) or any(p.kind == p.VAR_POSITIONAL for p in parameters)
 
 
 def _codec_version(entry: ModelEntry) -> str:

@@ -6,8 +6,9 @@ import importlib
 import importlib.util
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,12 +16,9 @@ from typing import Any
 from cvbench.core.digest import digest
 from cvbench.core.errors import CvbenchError, UsageError
 
-INSTALLED = tuple(
-    Path(place).resolve()
-    for key, place in sysconfig.get_paths().items()
-    if key in ("stdlib", "platstdlib", "purelib", "platlib")
-)
-"""Where Python's own modules and installed packages lie, whose versions are known otherwise."""
+INSTALLED = tuple(Path(sysconfig.get_path(key)).resolve() for key in ("stdlib", "platstdlib"))
+"""Where Python's own modules lie."""
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def is_own(spec: str) -> bool:
@@ -32,60 +30,68 @@ def is_own(spec: str) -> bool:
 class Workspace:
     """A folder of a user's code, first on the path while its code runs, as it is for `python FILE.py`.
 
-    Its modules are in `sys.modules` only then: a neighbour called `net` of one folder is never another folder's.
+    All modules that are not installed, and paths that the code adds, are there only then, and read from their files:
+    a neighbour called `net` of one folder is never another folder's, nor one that the caller has loaded before.
+    An installed module of the name `kept`, which is that of the user's file, stays.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder.resolve()
+    def __init__(self, folder: Path, kept: str = "") -> None:
+        self.folder, self.kept = folder.resolve(), kept
+        self.path = [str(self.folder)]
         self.modules: dict[str, ModuleType] = {}
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """Run code with the folder's modules in place."""
-        before, text = dict(sys.modules), str(self.folder)
-        for name in [n for n, m in before.items() if self._is_shadowed(n, m)]:
-            del sys.modules[name]
+        before, path, bytecode = dict(sys.modules), list(sys.path), sys.dont_write_bytecode
+        neighbours = self._neighbours()
+        for name, module in before.items():
+            if name.partition(".")[0] in neighbours or _is_users(name, module):
+                del sys.modules[name]
         sys.modules.update(self.modules)
-        sys.path.insert(0, text)
+        sys.path[:0] = self.path
+        sys.dont_write_bytecode = True  # an edit within the second, of equal length, would not be noticed
+        importlib.invalidate_caches()
         try:
             yield
         finally:
-            with contextlib.suppress(ValueError):
-                sys.path.remove(text)
-            self.modules |= {n: m for n, m in sys.modules.items() if before.get(n) is not m and self._is_local(m)}
+            new = {name: module for name, module in sys.modules.items() if before.get(name) is not module}
+            self.modules |= {name: module for name, module in new.items() if _is_users(name, module)}
+            self.path = [p for p in dict.fromkeys(sys.path) if p in self.path or p not in path]
             for name in self.modules:
                 sys.modules.pop(name, None)
-            sys.modules.update({n: m for n, m in before.items() if n not in sys.modules})
+            sys.modules.update({name: module for name, module in before.items() if name not in sys.modules})
+            sys.path[:], sys.dont_write_bytecode = path, bytecode
 
-    def _is_shadowed(self, name: str, module: object) -> bool:
-        """Tell whether the folder has another module of this name than the one that is loaded."""
-        top = name.partition(".")[0]
-        if top in sys.stdlib_module_names or top in ("__main__", "cvbench") or _file(module) is None:
-            return False
-        here = (self.folder / f"{top}.py").is_file() or (self.folder / top / "__init__.py").is_file()
-        return here and not _below(module, self.folder)
-
-    def _is_local(self, module: object) -> bool:
-        """Tell modules of users from installed ones."""
-        return _file(module) is not None and not any(_below(module, place) for place in (*INSTALLED, PACKAGE))
+    def _neighbours(self) -> set[str]:
+        """Return the names of the folder's modules that are loaded from elsewhere."""
+        names = {entry.stem for entry in self.folder.iterdir() if entry.suffix in ("", ".py")}
+        return names.intersection(sys.modules) - sys.stdlib_module_names - {self.kept, "__main__", "cvbench"}
 
     def source(self) -> str:
         """Digest of all modules that were imported from here so far."""
-        files = {name: file for name, module in self.modules.items() if (file := _file(module))}
-        return digest({name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in sorted(files.items())})
+        return _hashed(self.modules)
 
 
-PACKAGE = Path(__file__).resolve().parents[1]
+def _is_users(name: str, module: object) -> bool:
+    """Tell modules and namespaces of users from installed ones."""
+    held = getattr(module, "__dict__", {})
+    places = [held.get("__file__"), *(held.get("__path__") or ())]
+    place = next((place for place in places if isinstance(place, str)), "")
+    return name != "__main__" and bool(place) and not _is_installed(place)
 
 
-def _file(module: object) -> Path | None:
-    found = getattr(module, "__file__", None)
-    return Path(found) if isinstance(found, str) and Path(found).is_file() else None
+@cache
+def _is_installed(place: str) -> bool:
+    path = Path(place).resolve()
+    below = any(path.is_relative_to(folder) for folder in (*INSTALLED, PACKAGE))
+    return below or not {"site-packages", "dist-packages"}.isdisjoint(path.parts)
 
 
-def _below(module: object, folder: Path) -> bool:
-    file = _file(module)
-    return file is not None and file.resolve().is_relative_to(folder)
+def _hashed(modules: Mapping[str, object]) -> str:
+    """Digest the files of modules by name."""
+    files = {name: Path(file) for name, m in sorted(modules.items()) if (file := getattr(m, "__file__", None))}
+    return digest({name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items()})
 
 
 @dataclass(frozen=True)
@@ -100,31 +106,30 @@ class OwnModel:
     def source(self) -> str:
         """Digest of the code: all modules imported from its folder, or of its installed package."""
         top = self.package.__name__.partition(".")[0] if self.package else ""
-        loaded = {n: f for n, m in list(sys.modules.items()) if top and n.partition(".")[0] == top and (f := _file(m))}
-        held = {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in sorted(loaded.items())}
-        return digest([self.factory, self.workspace.source(), held])
+        loaded = {name: module for name, module in sys.modules.items() if top and name.partition(".")[0] == top}
+        return digest([self.factory, self.workspace.source(), _hashed(loaded)])
 
 
 def load_own(spec: str) -> OwnModel:
     """Call a user's factory. Raises UsageError when file, module or factory is not there, fails, or makes no model."""
     head, _, factory = spec.rpartition(":")
     is_file = head.endswith(".py")
-    workspace = Workspace(Path(head).parent if is_file else Path.cwd())
+    if is_file and not Path(head).is_file():
+        raise UsageError(f"--models: {head} is no file")
+    workspace = Workspace(Path(head).parent, Path(head).stem) if is_file else Workspace(Path.cwd())
     try:
         with workspace.entered():
             module = _run_file(Path(head)) if is_file else importlib.import_module(head)
             model = getattr(module, factory)()
     except CvbenchError:
         raise
-    except Exception as error:  # the user's code may raise anything
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
         raise UsageError(f"--models {spec}: {type(error).__name__}: {error}") from error
     return OwnModel(model, factory, workspace, None if is_file else module)
 
 
 def _run_file(path: Path) -> ModuleType:
     """Import a file under its own name, so that its neighbours and its dataclasses find it."""
-    if not path.is_file():
-        raise UsageError(f"--models: {path} is no file")
     taken = path.stem in sys.modules or path.stem in sys.stdlib_module_names or not path.stem.isidentifier()
     name = f"cvbench_own_{digest(path.stem)[:8]}" if taken else path.stem
     location = importlib.util.spec_from_file_location(name, path.resolve())

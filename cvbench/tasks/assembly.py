@@ -1,6 +1,6 @@
 """From stored rows to a record's scores, and to the reasons where there are none."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -41,7 +41,7 @@ def reduced(
     scores: dict[str, Score] = {}
     reasons: dict[str, str] = {}
     for name in probes.metrics:
-        if lost := _lacking(probes, METRICS[name].probe, stored):
+        if lost := _lacking(probes, name, stored):
             reasons[name] = lost
         signature = Signature(name, probes.versions[METRICS[name].probe], data.name, data.manifest, protocol)
         try:
@@ -70,11 +70,12 @@ def _is_there(rows: Mapping[str, np.ndarray], column: str) -> bool:
     return column in rows and is_measured(rows[column])
 
 
-def _lacking(probes: Probes, probe: str, stored: Sequence[Stored]) -> str:
-    """Say how many samples lack a probe's rows, and why; nothing when none does."""
-    column = probes.column(probe)
-    reason_of: Callable[[Rows], str | None] = lambda rows: _reason(rows.get(column), probes, probe)  # noqa: E731
-    reasons = [why for s in stored if (why := reason_of(s.rows)) is not None]
+def _lacking(probes: Probes, metric: str, stored: Sequence[Stored]) -> str:
+    """Say how many samples lack a metric's rows, or their targets', and why; nothing when none does."""
+    probe, of_sets = METRICS[metric].probe, METRICS[metric].distance is not None
+    needed = [(s.rows, s.target) if of_sets else (s.rows,) for s in stored]
+    found = [[_reason(rows.get(probes.column(probe)), probes, probe) for rows in each] for each in needed]
+    reasons = [next(filter(None, each)) for each in found if any(each)]
     if not reasons:
         return ""
     share = "" if len(reasons) == len(stored) else f"{len(reasons)} of {len(stored)} samples: "

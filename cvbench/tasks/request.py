@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cvbench import models
-from cvbench.core.errors import CvbenchError, UsageError
+from cvbench.core.errors import UsageError
 from cvbench.core.protocol import EvalProtocol
 from cvbench.core.records import DataFacts, ModelFacts, RunRecord
 from cvbench.data import Dataset, open_dataset
@@ -74,7 +74,7 @@ def line_up(request: Request, setting: Setting) -> tuple[list[Subject], list[Ref
             subjects.append(subject_of(spec, setting))
         except UsageError:
             raise
-        except CvbenchError as error:
+        except Exception as error:  # no weights, say, or no memory for them
             if request.strict:
                 raise
             refused.append((_facts_of_refused(spec), error))

@@ -330,7 +330,7 @@ def _shown(latents: torch.Tensor) -> np.ndarray:
 
 
 def evaluate(
-    model: str | VideoVAE,
+    model: str | VideoVAE | torch.nn.Module,
     data: str = "sample",
     metrics: Sequence[str] = ("psnr", "ssim", "lpips"),
     protocol: EvalProtocol | str = "cvvae-2405",

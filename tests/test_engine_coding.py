@@ -1,3 +1,5 @@
+import random
+
 import numpy as np
 import pytest
 import torch
@@ -105,9 +107,13 @@ def test_a_model_that_draws_gives_each_clip_the_same_alone_and_in_a_batch() -> N
 
 def test_random_numbers_of_the_caller_go_on_as_if_nothing_had_been_drawn() -> None:
     before = torch.get_rng_state(), np.random.get_state()[1].tolist()
-    with seeded(1, CPU) as drew:
-        torch.rand(2), np.random.rand()
-        assert drew()
+    for draw in (lambda: float(torch.rand(1)), np.random.rand, random.random):
+        with seeded(1, CPU) as drew:
+            assert not drew()
+            first = draw()
+            assert drew()
+        with seeded(1, CPU):
+            assert draw() == first
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]
 

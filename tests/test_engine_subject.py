@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import random
 import types
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -197,7 +196,7 @@ class Caching(Net):
 
 def test_training_goes_on_after_an_evaluation_as_if_there_had_been_none(pictures: Path) -> None:
     def states() -> list[Any]:
-        draws = [torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate()]
+        draws = [torch.get_rng_state().tolist(), str(np.random.get_state())]  # beartype draws of Python's
         return [*draws, torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch.get_default_dtype()]
 
     net = Caching().train()

@@ -156,20 +156,20 @@ def seeded(seed: int, device: torch.device) -> Iterator[Callable[[], bool]]:
         generator.manual_seed(seed)
     np.random.seed(seed % 2**32)
     random.seed(seed)
-    start = _state(generators)
+
+    def drawn() -> bytes:
+        _, keys, place, *_ = np.random.get_state()
+        others = [np.asarray(keys).tobytes(), str(place).encode(), repr(random.getstate()).encode()]
+        return b"".join([generator.get_state().numpy().tobytes() for generator in generators] + others)
+
+    start = drawn()
     try:
-        yield lambda: _state(generators) != start
+        yield lambda: drawn() != start
     finally:
         for generator, state in zip(generators, before[0], strict=True):
             generator.set_state(state)
         np.random.set_state(before[1])
         random.setstate(before[2])
-
-
-def _state(generators: Sequence[torch.Generator]) -> list[bytes]:
-    torch_states = [generator.get_state().numpy().tobytes() for generator in generators]
-    _, keys, place, *_ = np.random.get_state()
-    return [*torch_states, np.asarray(keys).tobytes(), str(place).encode(), repr(random.getstate()).encode()]
 
 
 def _generators(device: torch.device) -> list[torch.Generator]:

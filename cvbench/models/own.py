@@ -51,7 +51,6 @@ class Workspace:
         sys.modules.update(self.modules)
         sys.path[:0] = self.path
         sys.dont_write_bytecode = True  # an edit within the second, of equal length, would not be noticed
-        importlib.invalidate_caches()
         try:
             yield
         finally:
@@ -118,6 +117,7 @@ def load_own(spec: str) -> OwnModel:
         raise UsageError(f"--models: {head} is no file")
     workspace = Workspace(Path(head).parent, Path(head).stem) if is_file else Workspace(Path.cwd())
     try:
+        importlib.invalidate_caches()
         with workspace.entered():
             module = _run_file(Path(head)) if is_file else importlib.import_module(head)
             model = getattr(module, factory)()

@@ -349,3 +349,9 @@ def test_no_field_of_a_runtime_is_forgotten_in_a_key() -> None:
         for d in ("cpu", "cuda") for t in "12" for f in "12"
     }  # fmt: skip
     assert len(keys) == 8
+
+
+def test_untrained_models_are_measured_by_trained_networks(pictures: Path) -> None:
+    (record,) = reconstruction.run(request(pictures, "rife", init="random", metrics=("psnr", "lpips")))
+    assert record.scores["psnr"].n == 4
+    assert "vgg16" in record.unavailable["lpips-vgg"]  # not drawn at random, but missed

@@ -1,6 +1,7 @@
 """A model under test is found whole, held still, and given back as it was."""
 
 import copy
+import dataclasses
 import functools
 import types
 from collections import deque
@@ -16,12 +17,13 @@ from small import SMALL as FEW_CHANNELS
 from torch import Tensor, nn
 
 import cvbench
+from cvbench import weights
 from cvbench.core.errors import UsageError
 from cvbench.core.protocol import EvalProtocol, derive, protocol
 from cvbench.core.records import RunRecord
 from cvbench.core.types import Traits
 from cvbench.engine.coding import code
-from cvbench.engine.subject import Own, Setting, networks_of
+from cvbench.engine.subject import Listed, Own, Setting, networks_of
 from cvbench.models.own import OwnModel, Workspace
 
 SMALL = protocol("cvbench-1", ["frames=5", "size=48"])
@@ -363,3 +365,13 @@ def test_rows_of_an_object_stay_in_the_process(pictures: Path, tmp_path: Path, m
     assert evaluate(keyed, pictures).scores == first.scores  # its own word
     keyed.cache_key = "step 200"
     assert evaluate(keyed, pictures).scores["psnr"].value < first.scores["psnr"].value - 3
+
+
+@pytest.mark.parametrize("field", ["sha256", "revision"])
+def test_other_weights_and_another_commit_are_another_key(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting, original = Setting(SMALL, CPU, {}), weights.identity
+    before = Listed("tiny-image", setting)
+    monkeypatch.setattr(weights, "identity", lambda *given: dataclasses.replace(original(*given), **{field: "abc"}))
+    after = Listed("tiny-image", setting)
+    assert before.key((1, 48, 48)) != after.key((1, 48, 48))
+    assert after.facts.revision == ("abc" if field == "revision" else before.facts.revision)

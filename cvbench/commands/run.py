@@ -63,7 +63,11 @@ table's footnotes), 4 an error of cvbench itself, 130 interrupted.
 @click.option("--batch", default="auto", show_default=True, metavar="auto|N", help="Clips of one size coded together.")
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights on this machine; repeatable.")
 @click.option(
-    "--init", type=click.Choice(["weights", "random"]), default="weights", show_default=True, help="random: untrained."
+    "--init",
+    type=click.Choice(["weights", "random"]),
+    default="weights",
+    show_default=True,
+    help="random: untrained models, measured by trained networks.",
 )
 @click.option("--seed", type=click.IntRange(0), help="Of everything drawn at random; the same as --set seed=.")
 @click.option("--speed/--no-speed", default=None, help="Measure speed and memory too.  [default: the suite's]")

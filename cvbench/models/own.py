@@ -75,9 +75,8 @@ class Workspace:
 def _is_users(name: str, module: object) -> bool:
     """Tell modules and namespaces of users from installed ones."""
     held = getattr(module, "__dict__", {})
-    places = [held.get("__file__"), *(held.get("__path__") or ())]
-    place = next((place for place in places if isinstance(place, str)), "")
-    return name != "__main__" and bool(place) and not _is_installed(place)
+    place = held.get("__file__") or next(iter(held.get("__path__") or ()), None)
+    return isinstance(place, str) and name != "__main__" and not _is_installed(place)
 
 
 @cache

@@ -30,10 +30,10 @@ VERDICT = (
     f"Comp.: {SIGNS['yes']} when decoding the other model's latents costs at most {THRESHOLD:g} dB of PSNR against "
     "decoding one's own, where both models see the same pixels: on images and on static clips, the larger loss of the "
     f"two, from at least {FEWEST} samples of each; the number is that loss. In brackets stands what it rests on, with "
-    f"the number of samples. With fewer there is no sign; a larger loss is {SIGNS['no']} also where only one of the two "
-    f"was measured, a smaller one {SIGNS['yes']} only where both were. Lost: mean over samples of own minus crossed, "
-    "with its 95 % interval; `images` are single frames, `still` and `static` a repeated frame, the others the mapping "
-    "functions of CV-VAE."
+    f"the number of samples. With fewer there is no sign; a larger loss is {SIGNS['no']} also where only one of the "
+    f"two was measured, a smaller one {SIGNS['yes']} only where both were. Lost: mean over samples of own minus "
+    "crossed, with its 95 % interval; `images` are single frames, `still` and `static` a repeated frame, the others "
+    "the mapping functions of CV-VAE."
 )
 
 

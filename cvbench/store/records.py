@@ -15,7 +15,7 @@ from cvbench.core.records import RunRecord, SampleRecord
 from cvbench.store.files import file_name, write_text
 from cvbench.store.rows import PATIENCE
 
-ORIGINS = ".origins.json"
+ORIGINS = ".origins"
 """Beside the records: by name of a data set, a digest of where it lies."""
 ASIDE = "superseded"
 """Folder below the records for those that other weights, options or pixels have replaced."""
@@ -52,7 +52,7 @@ def write_record(folder: Path, record: RunRecord, origin: str = "") -> Written:
                 f"{folder} holds another data set called {record.data.name}: tell them apart by --data NAME=PATH, or "
                 "write to another --out; what was measured is kept"
             )
-        if origins.get(record.data.name) != here:
+        if here and origins.get(record.data.name) != here:
             write_text(path.parent / ORIGINS, json.dumps({**origins, record.data.name: here}, ensure_ascii=False))
         return _settle(path, old, record) if old else _put(path, record)
 

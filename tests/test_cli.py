@@ -1,10 +1,11 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import record
+from conftest import PROTOCOL, record, signature
 
 from cvbench.cli import run_program
 from cvbench.commands import COMMANDS
@@ -132,7 +133,8 @@ def test_doctor_looks_at_everything(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_mixed_records_are_refused_unless_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for made in (record("a"), record("b"), record("c", signature="psnr:1 data=d#1 size=512")):
+    wide = replace(PROTOCOL, size=512)
+    for made in (record("a"), record("b"), record("c", protocol=wide, signed=signature(protocol=wide))):
         write_record(tmp_path, made)
     assert run(capsys, "table", str(tmp_path))[0] == 2
     assert run(capsys, "table", str(tmp_path), "--allow-mixed")[0] == 0

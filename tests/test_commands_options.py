@@ -84,7 +84,7 @@ def test_repeated_models_metrics_and_data_add_up(pictures: Path, tmp_path: Path)
         ("table 5 --published --allow-mixed", "are about records"),
         ("check RUN --against RUN --speed-reference jpeg", "--tolerance speed="),
         ("interpolate p.csv --model interp-linear --out o --weights rife=p.csv", "which has no weights"),
-        ("interpolate p.csv --model rife --out o --weights rief=p.csv", "--weights rief: the model is rife"),
+        ("interpolate p.csv --model rife --out o --weights rief=p.csv", "is called 'rief'; try rife"),
     ],
 )
 def test_options_that_would_do_nothing_are_refused(

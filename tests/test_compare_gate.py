@@ -400,6 +400,51 @@ def test_speeds_of_clips_of_two_shapes_are_not_compared() -> None:
     assert [f.text for f in result.of("incomplete")] == ["timed on a clip of 1x3x1 instead of 1x3x17"]
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"threads": 8}, "timed with 8 threads instead of None"), ({"device": "GPU"}, "timed on another machine")],
+)
+def test_speeds_of_other_threads_or_of_two_machines_in_one_run_are_not_compared(
+    change: dict[str, object], words: str
+) -> None:
+    base = timing(a=1.0, pool=1.0)
+    other = replace(base[0], speed={**(base[0].speed or {}), **change})
+    result = check([other, base[1]], base, {"speed": 1.2})
+    assert result.code == 3
+    assert any(words in f.text for f in result.of("incomplete"))
+
+
+def test_a_side_that_does_nothing_has_no_speed_to_check() -> None:
+    base = [replace(r, speed={**(r.speed or {}), "encode_ms": None}) for r in timing(a=1.0, pool=1.0)]
+    result = check(base, base, {"speed": 1.2})
+    assert [f.what for f in result.findings if f.what in ("encoding", "decoding")] == ["decoding"]
+    assert result.code == 0
+
+
+def test_a_model_under_two_inits_is_checked_init_by_init() -> None:
+    untrained = replace(FULL, model=replace(FULL.model, init="random"))
+    assert check([FULL, untrained], [FULL, untrained]).code == 0
+    assert [f.text for f in check([FULL], [FULL, untrained]).of("incomplete")] == ["the run has no such record"]
+
+
+@pytest.mark.parametrize("mean", ["clip", "set"])
+def test_the_check_judges_the_decibels_that_the_score_shows(mean: str) -> None:
+    """Twelve clips, four of them bad: 10 log10 of the mean error falls by 1 dB where every clip does."""
+    protocol = replace(PROTOCOL, psnr_mean=mean)
+    values = np.array([40.0] * 8 + [20.0] * 4)
+    result = check([scored({"psnr": values - 1}, protocol=protocol)], [scored({"psnr": values}, protocol=protocol)])
+    difference = result.of("regression")[0].difference
+    assert difference is not None
+    score = values.mean() if mean == "clip" else -10 * np.log10((8e-4 + 4e-2) / 12)
+    assert (difference.a, difference.b) == pytest.approx((score, score - 1))
+    assert difference.change.mean == pytest.approx(-1)
+    assert difference.change.low <= -1 + 1e-9 <= difference.change.high + 2e-9
+    assert (
+        check([scored({"psnr": values + 1}, protocol=protocol)], [scored({"psnr": values}, protocol=protocol)]).code
+        == 0
+    )
+
+
 def test_tolerances_are_read() -> None:
     found = parse_tolerances(["psnr=0.05", "lpips=1e-3", "speed=1.2"])
     assert found == {"psnr": 0.05, "lpips-vgg": 0.001, "lpips-alex": 0.001, "speed": 1.2}

@@ -159,6 +159,17 @@ def test_scores_of_whole_sets_are_compared_by_their_intervals() -> None:
     assert of(compare(whole_set(10.0, None, None), whole_set(13.0, 12.0, 14.0)), "rfid").p is None
 
 
+def test_an_interval_takes_no_score_out_of_the_metrics_range() -> None:
+    """Of three clips Student's interval alone would reach 0.9933 + 0.0143 = 1.0076."""
+    found = of(compare(scored({"ssim": [0.9, 0.9, 0.9]}), scored({"ssim": [0.99, 0.99, 1.0]})), "ssim")
+    assert found.change.high == pytest.approx(0.1)  # from 0.9 to 1
+
+
+def test_the_caption_says_that_interval_and_p_are_of_two_methods() -> None:
+    text = comparison_markdown(compare_runs([scored({"psnr": [30.0] * 8})], [scored({"psnr": [31.0] * 8})])[0])
+    assert "near 0.05 the two may disagree: p decides" in text
+
+
 def test_scores_of_two_sets_are_not_compared() -> None:
     comparison = compare(whole_set(10.0, 9.0, 11.0), whole_set(10.0, 9.0, 11.0, "4" * 64))
     assert [(u.kind, u.metric) for u in comparison.unpaired] == [("unlike", "rfid")]

@@ -311,7 +311,7 @@ def test_weights_decide_the_cache_key_and_random_ones_the_seed(tmp_path: Path) -
     path = CASES[0].save(CASES[0].state(), tmp_path)
     loaded = Listed("cvvae", Setting(PROTOCOL, CPU, {"cvvae": path}))
     untrained_ones = [Listed("cvvae", Setting(replace(PROTOCOL, seed=s), CPU, {}, "random")) for s in (0, 0, 1)]
-    keys = [loaded.key, *(one.key for one in untrained_ones)]
+    keys = [one.key((1, 16, 16)) for one in (loaded, *untrained_ones)]
     assert keys[1] == keys[2]
     assert len(set(keys)) == 3
     assert [loaded.facts.init, untrained_ones[0].facts.init] == ["weights", "random"]

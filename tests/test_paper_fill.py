@@ -19,6 +19,7 @@ from cvbench.cli import run_program
 from cvbench.core.errors import UnknownName, UsageError
 from cvbench.core.protocol import PROTOCOLS
 from cvbench.core.records import DataFacts, ModelFacts, RunRecord, SampleRecord, Score
+from cvbench.core.signature import Signature
 from cvbench.metrics import METRICS
 from cvbench.store import write_record
 
@@ -30,16 +31,20 @@ RECON = ("psnr", "ssim", "lpips-vgg")
 
 
 def measured(model: str, data: str, size: int = 256, n: int = 5000, **scores: float) -> RunRecord:
-    """A record of one sample with the given scores, ± 0.001; `size` is in their signatures."""
-    protocol = {**PROTOCOLS["cvvae-2405"].as_dict(), "size": size}
+    """A record of eight samples around the given scores; `size` is in their signatures."""
+    protocol = dataclasses.replace(PROTOCOLS["cvvae-2405"], size=size)
     named = {name.replace("_", "-"): value for name, value in scores.items()}
+    swing = 0.01 if model == "tats" else -0.01  # two models are better than each other on every other sample
     return RunRecord(
         model=ModelFacts(model, "1" * 64, params=(34_163_592, 49_490_179), temporal=1, compatible="yes"),
         data=DataFacts(data, "2" * 64, n),
         protocol=protocol,
         probes={},
-        scores={m: Score(v, v - 1e-3, v + 1e-3, n, f"{m}:1 data={data}#2 size={size}") for m, v in named.items()},
-        samples=[SampleRecord("a", 1, 8, 8, "0" * 64, {}, {})],
+        scores={m: Score(v, v - 1e-3, v + 1e-3, n, Signature(m, "1", data, "2", protocol)) for m, v in named.items()},
+        samples=[
+            SampleRecord(f"s{i}", 1, 8, 8, f"{i:064}", {}, {m: [v + swing * (-1) ** i] for m, v in named.items()})
+            for i in range(8)
+        ],
     )
 
 
@@ -255,7 +260,8 @@ def test_a_column_of_two_signatures_is_refused_with_the_fields_that_differ() -> 
 def test_of_two_protocols_the_tables_own_is_shown_and_others_need_a_choice() -> None:
     own, other = measured("tats", "coco-val", psnr=20.0), measured("tats", "coco-val", size=512, psnr=30.0)
     named = [
-        dataclasses.replace(other, protocol={**other.protocol, "name": name}) for name in ("cvbench-1", "cvbench-2")
+        dataclasses.replace(other, protocol=dataclasses.replace(other.protocol, name=name))
+        for name in ("cvbench-1", "cvbench-2")
     ]
     table = printed("1", named[0], own)
     assert table.rows[2][4].text == "20.00"
@@ -445,6 +451,7 @@ import sys, time
 from pathlib import Path
 start = time.perf_counter()
 from cvbench import paper, tables
+from cvbench.core.signature import Signature
 from cvbench.core.records import read_records
 records = read_records([Path(sys.argv[1])])
 for table in (tables.build(records), paper.build(paper.load_table("1"), records, published=True)):

@@ -19,6 +19,7 @@ from cvbench.compare import compare_runs
 from cvbench.core.errors import UsageError
 from cvbench.core.protocol import PROTOCOLS
 from cvbench.core.records import DataFacts, ModelFacts, RunRecord, SampleRecord, Score
+from cvbench.core.signature import Signature
 from cvbench.core.suites import folder
 from cvbench.paper import stored as stored_module
 from cvbench.store import write_record
@@ -35,7 +36,7 @@ BASE = (20.0, 21.0, 25.0, 22.0, 28.0, 24.0, 23.0, 29.0)
 
 def ran(model: str, data: str, values: Sequence[float], size: int = 256, probe: str = "1") -> RunRecord:
     """A record with one PSNR a clip: SSIM is a hundredth of it, LPIPS a hundredth of what it lacks to 100."""
-    protocol = {**PROTOCOLS["cvvae-2405"].as_dict(), "size": size}
+    protocol = dataclasses.replace(PROTOCOLS["cvvae-2405"], size=size)
     rows = [{"psnr": [v - 1, v + 1], "ssim": [v / 100] * 2, "lpips-vgg": [1 - v / 100] * 2} for v in values]
     means = {m: float(np.mean([row[m] for row in rows])) for m in rows[0]}
     return RunRecord(
@@ -44,7 +45,7 @@ def ran(model: str, data: str, values: Sequence[float], size: int = 256, probe: 
         protocol=protocol,
         probes=dict.fromkeys(means, probe),
         scores={
-            m: Score(v, v - 0.5, v + 0.5, len(values), f"{m}:{probe} data={data}#2 size={size}")
+            m: Score(v, v - 0.5, v + 0.5, len(values), Signature(m, probe, data, "2", protocol))
             for m, v in means.items()
         },
         samples=[SampleRecord(f"c{i}", 2, 8, 8, f"{i:064x}", {}, row) for i, row in enumerate(rows)],
@@ -357,7 +358,7 @@ def test_the_records_that_ship_fill_their_table(number: str) -> None:
     assert block
     mine = [r for r in paper.stored_records() if block.holds(r)]
     assert {(r.model.name, r.data.name) for r in mine} == {(row.model, d) for row in block.rows for d in SETS}
-    assert all((r.protocol["name"], r.error, r.failures, r.data.n) == (block.protocol, None, [], 8) for r in mine)
+    assert all((r.protocol.name, r.error, r.failures, r.data.n) == (block.protocol, None, [], 8) for r in mine)
     assert len({(r.data.name, r.data.manifest) for r in mine}) == len(SETS)
     assert "Finding: " in str(paper.build(paper.load_table(number), [], stored=mine).below[0].remarks)
 

@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from conftest import PROTOCOL, signature
 from PIL import Image
 
 from cvbench.cli import run_program
@@ -46,13 +47,11 @@ def record(k: int, clips: int = 5, frames: int = FRAMES, **more: Any) -> RunReco
         )
         for i, name in enumerate(ids)
     ]
-    scores = {
-        m: Score(v, v - 1, v + 1, clips, f"{m}:1 data=d#1 size=64") for m, v in (("psnr", 32.0 + k), ("ssim", 0.9))
-    }
+    scores = {m: Score(v, v - 1, v + 1, clips, signature(m)) for m, v in (("psnr", 32.0 + k), ("ssim", 0.9))}
     made = RunRecord(
         model=ModelFacts(NAMES[k], f"{k}", params=(10**k * 1000, 0), temporal=4, bpp=RATES[k], frame_rule="1 + 4k"),
         data=DataFacts("d", "1" * 64, clips),
-        protocol={"name": "p", "version": 1},
+        protocol=PROTOCOL,
         probes={"psnr": "1"},
         scores=scores,
         samples=samples,
@@ -170,7 +169,7 @@ def test_the_table_has_values_to_sort_by_and_intervals(report: tuple[Path, Page]
         "35.0",
     ]
     assert "<small>[34.00, 36.00]</small>" in path.read_text(encoding="utf-8")
-    assert "psnr:1, ssim:1 data=d#1 size=64" in seen.text
+    assert "psnr:1, ssim:1 data=d#1 protocol=p/1" in seen.text
 
 
 def test_a_report_without_pictures_or_scores_is_still_a_report() -> None:
@@ -182,7 +181,7 @@ def test_a_report_without_pictures_or_scores_is_still_a_report() -> None:
 
 
 def test_two_protocols_make_two_tables() -> None:
-    other = record(1, protocol={"name": "other", "version": 1})
+    other = record(1, protocol=dataclasses.replace(PROTOCOL, name="other"))
     seen = Page(render([record(0), other]))
     assert sum("scores" in str(a.get("class")) for a in seen.all("table")) == 2
     assert [g["label"] for g in seen.data("chart-data")["groups"]] == ["d · p", "d · other"]
@@ -641,7 +640,7 @@ def test_a_picture_that_does_not_decode_costs_its_sheet(tmp_path: Path) -> None:
 
 
 def test_the_net_of_lpips_is_not_the_version_of_a_package() -> None:
-    made = record(0, protocol={**record(0).protocol, "lpips": "vgg"}, environment={"lpips": "0.1.4", "torch": "2.9"})
+    made = record(0, protocol=PROTOCOL, environment={"lpips": "0.1.4", "torch": "2.9"})
     ((_, facts),) = page.setups(content.group([made]))
     assert (facts["lpips"], facts["package lpips"], facts["torch"]) == ("vgg", "0.1.4", "2.9")
 

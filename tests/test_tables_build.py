@@ -102,7 +102,9 @@ def test_a_model_that_fails_on_the_hard_clips_is_ranked_on_the_others_alone_and_
 
 def test_a_model_that_lacks_most_clips_is_not_ranked_and_takes_none_from_the_others() -> None:
     few = clips("few", [99.0] * 12, range(5))
-    assert marks(around("a", 28.0), around("b", 25.0), few) == [1, 2, 0]
+    table = tables.build([around("a", 28.0), around("b", 25.0), few])
+    assert [row[-1].rank for row in table.rows] == [1, 2, 0]
+    assert any("lacks more than half of the samples is not ranked" in remark for remark in table.remarks)
     half = clips("half", [99.0] * 12, range(6))  # half is enough, and leaves too few
     assert marks(around("a", 28.0), around("b", 25.0), half) == [0, 0, 0]
 

@@ -80,7 +80,8 @@ def match(a: Sequence[RunRecord], b: Sequence[RunRecord], *, models: bool = True
 def _index(records: Sequence[RunRecord], models: bool) -> dict[Key, RunRecord]:
     found: dict[Key, RunRecord] = {}
     for record in records:
-        key = (record.model.name if models else "", record.data.name, record.protocol.name)
+        init = "+random" if record.model.init == "random" else ""
+        key = ((record.model.name if models else "") + init, record.data.name, record.protocol.name)
         if key in found:
             raise UsageError(f"there are two records of {title(record)}; keep one of them")
         found[key] = record
@@ -95,7 +96,8 @@ def _single(keys: set[Key]) -> dict[tuple[str, str], Key]:
 
 def title(record: RunRecord) -> str:
     """Name a record: model, data set and protocol."""
-    return f"{record.model.name} on {record.data.name} under {record.protocol.name}"
+    untrained = " (untrained)" if record.model.init == "random" else ""
+    return f"{record.model.name}{untrained} on {record.data.name} under {record.protocol.name}"
 
 
 def _only(records: Sequence[RunRecord], model: str) -> list[RunRecord]:

@@ -35,7 +35,7 @@ def _of_group(group: Sequence[Pair], factor: float, reference: str | None) -> It
         return
     for pair in usable:
         for side in ("encoding", "decoding") if pair is not standard else ():
-            yield _finding(side, pair, standard, factor)
+            yield from _findings(side, pair, standard, factor)
 
 
 def _of_all(record: RunRecord, text: str) -> Finding:
@@ -46,8 +46,16 @@ def _obstacle(old: RunRecord, new: RunRecord) -> str:
     """Say why two timings cannot be compared; nothing when they can."""
     if not new.speed:
         return "the run was not timed; run it with --speed"
-    shapes = [(r.speed or {}).get("shape") for r in (old, new)]
-    return "" if shapes[0] == shapes[1] else f"timed on a clip of {shapes[1]} instead of {shapes[0]}"
+    for key, word in (("shape", "on a clip of {}"), ("threads", "with {} threads")):
+        before, after = ((r.speed or {}).get(key) for r in (old, new))
+        if before != after:
+            return f"timed {word.format(after)} instead of {before}"
+    return ""
+
+
+def _place(record: RunRecord) -> tuple[object, object]:
+    speed = record.speed or {}
+    return speed.get("device"), speed.get("threads")
 
 
 def _standard(pairs: Sequence[Pair], reference: str | None) -> Pair | None:
@@ -57,14 +65,30 @@ def _standard(pairs: Sequence[Pair], reference: str | None) -> Pair | None:
     return min(pairs, key=lambda pair: STANDARD.index(pair[0].model.role)) if len(pairs) > 1 else None
 
 
-def _finding(side: str, pair: Pair, standard: Pair, factor: float) -> Finding:
+def _findings(side: str, pair: Pair, standard: Pair, factor: float) -> Iterator[Finding]:
+    """Yield the finding of one side; none where the model does nothing on that side, before and after."""
     old, new, standard_old, standard_new = (_milliseconds(record, side) for record in (*pair, *standard))
-    ratio = (new / standard_new) / (old / standard_old)
     beside = standard[0].model.name
+    if old is None and new is None:
+        return
+    if any(_place(mine) != _place(theirs) for mine, theirs in zip(pair, standard, strict=True)):
+        text = f"timed on another machine, or with other threads, than {beside} of the same run"
+        yield finding_of(pair[0], side, "incomplete", text)
+    elif old is None or new is None or standard_old is None or standard_new is None:
+        yield finding_of(pair[0], side, "incomplete", f"nothing to be timed in the run, the baseline, or of {beside}")
+    else:
+        yield _finding(side, pair, beside, (new / standard_new) / (old / standard_old), factor)
+
+
+def _finding(side: str, pair: Pair, beside: str, ratio: float, factor: float) -> Finding:
     text = f"{side} takes {ratio:.2f} times the baseline's time, beside {beside} in both (tolerance {factor:g})"
+    before, after = (_place(record)[0] for record in pair)
+    text += f", on {after} instead of {before}" if before != after else ""
     verdict: Verdict = "regression" if ratio > factor else "improved" if ratio < 1 / factor else "same"
     return replace(finding_of(pair[0], side, verdict, text), tolerance=factor)
 
 
-def _milliseconds(record: RunRecord, side: str) -> float:
-    return float((record.speed or {})["encode_ms" if side == "encoding" else "decode_ms"])
+def _milliseconds(record: RunRecord, side: str) -> float | None:
+    """Return the time of a side, None for one that does nothing."""
+    value = (record.speed or {}).get("encode_ms" if side == "encoding" else "decode_ms")
+    return float(value) if value else None

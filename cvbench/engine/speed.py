@@ -32,12 +32,12 @@ def measure_speed(subject: Subject, videos: Videos) -> dict[str, float | int | s
     own buffers are not in it, nor is the scratch of a convolution library. None where PyTorch was built without its
     profiler.
     """
-    padded = pad(videos, subject.traits)
+    padded = pad(videos, subject.traits).clone()
     frames, device = padded.shape[2], padded.device
     with subject.running() as model:
 
         def warm_up() -> Any:
-            latents = model.encode(padded.clone())
+            latents = model.encode(padded)
             model.decode(latents, frames)
             return latents
 

@@ -52,7 +52,7 @@ def write_record(folder: Path, record: RunRecord, origin: str = "") -> Written:
                 f"{folder} holds another data set called {record.data.name}: tell them apart by --data NAME=PATH, or "
                 "write to another --out; what was measured is kept"
             )
-        if origins.get(record.data.name) != here:
+        if here and origins.get(record.data.name) != here:
             write_text(path.parent / ORIGINS, json.dumps({**origins, record.data.name: here}, ensure_ascii=False))
         return _settle(path, old, record) if old else _put(path, record)
 

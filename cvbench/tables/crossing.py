@@ -13,6 +13,7 @@ from cvbench.metrics import METRICS, Metric, sample_values
 from cvbench.metrics.statistics import Difference, paired_difference
 from cvbench.tables.build import build
 from cvbench.tables.cells import SIGNS, Footnotes, Scores, Style, data_names, untrained
+from cvbench.tables.ranking import FEWEST
 from cvbench.tables.table import NOTHING, Cell, Column, Table
 
 THRESHOLD = 0.5
@@ -21,11 +22,18 @@ VIEWS = ("images", "still", "static", "clips", "first", "average", "slice", "ran
 """What is reconstructed, in the order of the tables."""
 JUDGED = ("images", "static", "still")
 """Targets on which both models see the same pixels, whatever the mapping."""
+BY = "psnr"
+"""The metric that compatibility is judged by."""
+KINDS = {"images": "images", "static": "static clips", "still": "static clips"}
+"""What a judged target is."""
 VERDICT = (
     f"Comp.: {SIGNS['yes']} when decoding the other model's latents costs at most {THRESHOLD:g} dB of PSNR against "
-    "decoding one's own, on images and on static clips (the larger of the two, where both models see the same pixels); "
-    "the number is that loss. Lost: mean over samples of own minus crossed, with its 95 % interval; `images` are "
-    "single frames, `still` and `static` a repeated frame, the others the mapping functions of CV-VAE."
+    "decoding one's own, where both models see the same pixels: on images and on static clips, the larger loss of the "
+    f"two, from at least {FEWEST} samples of each; the number is that loss. In brackets stands what it rests on, with "
+    f"the number of samples. With fewer there is no sign; a larger loss is {SIGNS['no']} also where only one of the "
+    f"two was measured, a smaller one {SIGNS['yes']} only where both were. Lost: mean over samples of own minus "
+    "crossed, with its 95 % interval; `images` are single frames, `still` and `static` a repeated frame, the others "
+    "the mapping functions of CV-VAE."
 )
 
 
@@ -60,18 +68,25 @@ class Loss:
     crossed: RunRecord
     own: RunRecord
 
+    def common(self, name: str) -> list[tuple[float, float]]:
+        """Return own and crossed values of each common sample, on the scale on which samples are averaged."""
+        if not (name in self.own.scores and name in self.crossed.scores):
+            return []
+        own, crossed = (sample_values(record, name) for record in (self.own, self.crossed))
+        return [(own[sample], crossed[sample]) for sample in own if sample in crossed]
+
     def of(self, name: str) -> Difference | None:
         """Return how much worse the crossing is by a metric, in the metric's unit; None without common samples."""
-        if not (name in self.own.scores and name in self.crossed.scores):
-            return None
-        own, crossed = (sample_values(r, name) for r in (self.own, self.crossed))
-        both = [(own[sample], crossed[sample]) for sample in own if sample in crossed]
-        if not both:
+        if not (both := self.common(name)):
             return None
         better, worse = np.asarray(both, np.float64).T
-        return (
-            paired_difference(better, worse) if METRICS[name].better == "higher" else paired_difference(worse, better)
-        )
+        metric, protocol = METRICS[name], self.own.protocol
+        start, sign = float(better.mean()), 1 if metric.better == "higher" else -1
+        score = metric.score(start, protocol)
+        steps = paired_difference(worse, better)
+        lost = [None if s is None else sign * (score - metric.score(start + s, protocol)) for s in steps]
+        low, high = (lost[2], lost[1]) if sign > 0 else (lost[1], lost[2])
+        return Difference(lost[0] or 0.0, low, high)
 
 
 class Crossings:
@@ -140,7 +155,7 @@ def _verdicts(found: Crossings, footnotes: Footnotes) -> Table:
     columns = [Column("", "Encoded by"), Column("", "Decoded by"), Column("", "Comp.")]
     columns += [Column("PSNR lost, dB", view, "lower") for view in views]
     rows = [
-        [Cell(encoder), Cell(decoder), _verdict(of_view), *(_lost(of_view.get(view), "psnr") for view in views)]
+        [Cell(encoder), Cell(decoder), _verdict(of_view), *(_lost(of_view.get(view), BY) for view in views)]
         for (encoder, decoder), of_view in losses.items()
     ]
     for record in found.refused:
@@ -158,18 +173,43 @@ def _verdicts(found: Crossings, footnotes: Footnotes) -> Table:
     return Table(columns, rows, footnotes.texts, [], "Compatibility of latent spaces", [VERDICT])
 
 
-def verdict(losses: Mapping[str, Loss]) -> float | None:
-    """Return the decibels by which a direction is judged: the larger loss of images and static clips."""
+@dataclass(frozen=True)
+class Verdict:
+    """The decibels by which a direction is judged, the larger loss, and the fewest samples of each kind of target."""
+
+    lost: float
+    counts: Mapping[str, int]
+
+    @property
+    def sign(self) -> str:
+        """Return ✓, × or why there is neither."""
+        if min(self.counts.values()) < FEWEST:
+            return "too few samples:"
+        if self.lost > THRESHOLD:
+            return SIGNS["no"]
+        missing = [kind for kind in dict.fromkeys(KINDS.values()) if kind not in self.counts]
+        return f"{' and '.join(missing)} not measured:" if missing else SIGNS["yes"]
+
+    @property
+    def text(self) -> str:
+        """The verdict, its number, and what it rests on."""
+        on = ", ".join(f"{kind} n = {n}" for kind, n in self.counts.items())
+        return f"{self.sign} {self.lost:.2f} dB ({on})"
+
+
+def verdict(losses: Mapping[str, Loss]) -> Verdict | None:
+    """Return the verdict on a direction: None where neither images nor static clips were measured."""
     judged = [loss for loss in losses.values() if _about(loss.crossed)["target"] in JUDGED]
-    decibels = [difference.mean for difference in (loss.of("psnr") for loss in judged) if difference]
-    return max(decibels) if decibels else None
+    found = [(KINDS[_about(o.crossed)["target"]], lost, len(o.common(BY))) for o in judged if (lost := o.of(BY))]
+    counts: dict[str, int] = {}
+    for kind, _, n in found:
+        counts[kind] = min(n, counts.get(kind, n))
+    return Verdict(max(difference.mean for _, difference, _ in found), counts) if found else None
 
 
 def _verdict(losses: Mapping[str, Loss]) -> Cell:
-    lost = verdict(losses)
-    if lost is None:
-        return Cell(NOTHING)
-    return Cell(f"{SIGNS['yes' if lost <= THRESHOLD else 'no']} {lost:.2f} dB", lost)
+    judged = verdict(losses)
+    return Cell(judged.text, judged.lost) if judged else Cell(NOTHING)
 
 
 def _lost(loss: Loss | None, name: str) -> Cell:
@@ -244,8 +284,8 @@ def _noisy(found: Crossings, own: RunRecord, level: float) -> Cell:
     about = _about(own)
     same = (r for r in found.noisy if _about(r)["encoder"] == about["encoder"] and r.data.name == own.data.name)
     record = next((r for r in same if _about(r)["noise"] == level), None) if level else own
-    score = record.scores.get("psnr") if record else None
-    return _plain(score.value if score else None, METRICS["psnr"].digits)
+    score = record.scores.get(BY) if record else None
+    return _plain(score.value if score else None, METRICS[BY].digits)
 
 
 def _factor(value: float | None) -> Cell:

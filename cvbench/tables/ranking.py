@@ -69,9 +69,10 @@ def ranks(scores: Sequence[Ranked | None]) -> Ranking:
     competing = [s for s in scores if s is not None]
     if competing and is_paired(competing[0].metric):
         everything = set().union(*(s.values for s in competing))
+        lacking = any(len(s.values) < len(everything) for s in competing)
         competing = [s for s in competing if 2 * len(s.values) >= len(everything)]
         common = [key for key in competing[0].values if all(key in s.values for s in competing)] if competing else []
-        count, lacking = len(common), len(common) < len(everything)
+        count = len(common)
     else:
         common, lacking = [], False
         count = min((len(s.record.samples) or s.score.n for s in competing), default=0)

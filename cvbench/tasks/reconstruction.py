@@ -1,6 +1,5 @@
 """Every model reconstructs every sample; what it made is compared with what it was given."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,19 +15,20 @@ from cvbench.core.protocol import EvalProtocol
 from cvbench.core.protocol import protocol as named_protocol
 from cvbench.core.records import DataFacts, RunRecord
 from cvbench.core.run import Run
-from cvbench.data import DATASETS, Dataset
+from cvbench.data import DATASETS
 from cvbench.engine import pictures, speed
 from cvbench.engine.coding import Coded, code, describe, quantize, to_videos
-from cvbench.engine.device import device_name, environment, now, pick_device, runtime
-from cvbench.engine.loop import Loop, Made, Prepared, Progress, Unit, Work, read_prepared, silent
+from cvbench.engine.device import device_name, now, pick_device, runtime
+from cvbench.engine.loop import Made, Prepared, Progress, Unit, Work, read_prepared, silent
 from cvbench.engine.measuring import Probes, compared, measure_latents, measure_pairs, measure_video
 from cvbench.engine.subject import Listed, Setting, Subject, device_of, protocol_for, subject_of
 from cvbench.metrics import resolve
 from cvbench.nets.tensors import Video, VideoVAE
 from cvbench.probes import known_weights
-from cvbench.store import FileStore, MemoryStore, Store, write_record
+from cvbench.store import FileStore, Store
 from cvbench.tasks.assembly import Stored, reduced, sample_record
 from cvbench.tasks.request import (
+    DataTask,
     Request,
     Tell,
     environment_of,
@@ -62,10 +62,8 @@ def run(
         task = Reconstruction(request, dataset, subjects, probes, store or FileStore(), progress)
         found = [failed_record(facts, error, dataset, request) for facts, error in refused]
         for record in found:
-            _write(request, record, dataset, tell)
-        for record in task.records():
-            _write(request, record, dataset, tell)
-            found.append(record)
+            task.write(record, tell)
+        found += [task.write(record, tell) for record in task.records()]
         records += sorted(found, key=lambda record: request.models.index(record.model.name))
         try:
             task.keep_pictures(found)
@@ -76,30 +74,9 @@ def run(
     return records
 
 
-def _write(request: Request, record: RunRecord, dataset: Dataset, tell: Tell | None) -> None:
-    if request.out:
-        say(tell, write_record(request.out, record, dataset.place).word)
-
-
 @dataclass
-class Reconstruction:
+class Reconstruction(DataTask):
     """One data set on its way through all models of a run."""
-
-    request: Request
-    dataset: Dataset
-    subjects: Sequence[Subject]
-    probes: Probes
-    store: Store
-    progress: Progress = silent
-    private: Store = field(default_factory=MemoryStore)
-
-    def __post_init__(self) -> None:
-        self.protocol, self.device = self.request.protocol, self.probes.device
-        self.here = environment(self.device)
-        self.loop = Loop(
-            self, self.dataset, self.protocol, self.store, self.progress, self.request.strict,
-            environment=json.dumps(self.here),
-        )  # fmt: skip
 
     # what is stored of a sample
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from cvbench.core.records import DataFacts, ModelFacts, RunRecord
 from cvbench.data import Dataset, open_dataset
 from cvbench.engine.coding import describe
 from cvbench.engine.device import environment, now, pick_device
-from cvbench.engine.loop import ENVIRONMENT, Rows
+from cvbench.engine.loop import ENVIRONMENT, Loop, Made, Prepared, Progress, Rows, Unit, Work, silent
+from cvbench.engine.measuring import Probes
 from cvbench.engine.subject import Init, Setting, Subject, facts_of, subject_of
+from cvbench.store import MemoryStore, Store, write_record
 
 
 @dataclass(frozen=True)
@@ -134,3 +136,45 @@ def environment_of(rows: Sequence[Rows], here: Mapping[str, str]) -> dict[str, s
     found: list[dict[str, Any]] = [json.loads(text) for text in texts] or [dict(here)]
     keys = dict.fromkeys(key for each in found for key in each)
     return {key: ", ".join(dict.fromkeys(str(each[key]) for each in found if key in each)) for key in keys}
+
+
+@dataclass
+class DataTask:
+    """A task on one data set of a run: who takes part, and the loop that goes through the samples.
+
+    `private` keeps the rows that must not outlive the process.
+    """
+
+    request: Request
+    dataset: Dataset
+    subjects: Sequence[Subject]
+    probes: Probes
+    store: Store
+    progress: Progress = silent
+    private: Store = field(default_factory=MemoryStore)
+
+    def __post_init__(self) -> None:
+        self.protocol, self.device = self.request.protocol, self.probes.device
+        self.here = environment(self.device)
+        self.loop = Loop(
+            self, self.dataset, self.protocol, self.store, self.progress, self.request.strict,
+            environment=json.dumps(self.here),
+        )  # fmt: skip
+
+    def units(self, sample: Prepared) -> Iterable[Unit]:
+        """Return all that should be stored of a sample."""
+        raise NotImplementedError
+
+    def at_once(self, sample: Prepared) -> int:
+        """Return how many samples of this shape are worked on together: one, where a task does not say more."""
+        return 1
+
+    def make(self, works: Sequence[Work]) -> Iterator[Made]:
+        """Make what is missing."""
+        raise NotImplementedError
+
+    def write(self, record: RunRecord, tell: Tell | None) -> RunRecord:
+        """Write a record where the run asks for that, pass on what is to be said of it, and return it."""
+        if self.request.out:
+            say(tell, write_record(self.request.out, record, self.dataset.place).word)
+        return record

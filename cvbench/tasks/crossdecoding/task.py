@@ -1,9 +1,8 @@
 """Run the cross-decodings of every pair of models on every sample; rows are stored, records reduce them."""
 
-import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -15,20 +14,19 @@ from cvbench.core.errors import BadOutput, UnsuitableInput, UsageError
 from cvbench.core.records import DataFacts, ModelFacts, RunRecord
 from cvbench.core.run import Run
 from cvbench.core.types import Traits
-from cvbench.data import Dataset
 from cvbench.engine.coding import check_output, cropped, decoded, encoded, pad, quantize, to_videos
-from cvbench.engine.device import environment, now, runtime
-from cvbench.engine.loop import Loop, Made, Prepared, Progress, Rows, Unit, Work, silent
+from cvbench.engine.device import now, runtime
+from cvbench.engine.loop import Made, Prepared, Progress, Rows, Unit, Work, silent
 from cvbench.engine.measuring import Probes, measure_pairs
-from cvbench.engine.subject import Subject
 from cvbench.metrics import METRICS, resolve
 from cvbench.metrics import latents as latent_statistics
 from cvbench.nets.tensors import Videos
 from cvbench.probes import PROBES
-from cvbench.store import FileStore, MemoryStore, Store, write_record
+from cvbench.store import FileStore, Store
 from cvbench.tasks.assembly import Stored, reduced, sample_record
 from cvbench.tasks.crossdecoding.plan import CrossDecoding, cross_decodings, mismatch, noisy, view
 from cvbench.tasks.request import (
+    DataTask,
     Refused,
     Request,
     Tell,
@@ -37,7 +35,6 @@ from cvbench.tasks.request import (
     held_still,
     line_up,
     loaded,
-    say,
 )
 from cvbench.tasks.targets import named
 
@@ -66,11 +63,8 @@ def run(
     probes.pair_probes(probes.names)  # what cannot be loaded is known before a clip is measured for it again
     records: list[RunRecord] = []
     for dataset in datasets:
-        task = CrossDecodingTask(request, dataset, subjects, refused, probes, store or FileStore(), progress)
-        for record in task.records():
-            if request.out:
-                say(tell, write_record(request.out, record, dataset.place).word)
-            records.append(record)
+        task = CrossDecodingTask(request, dataset, subjects, probes, store or FileStore(), progress, refused=refused)
+        records += [task.write(record, tell) for record in task.records()]
     return records
 
 
@@ -80,25 +74,13 @@ def _compares_frames(name: str) -> bool:
 
 
 @dataclass
-class CrossDecodingTask:
+class CrossDecodingTask(DataTask):
     """One data set on its way through all pairs of models."""
 
-    request: Request
-    dataset: Dataset
-    subjects: Sequence[Subject]
-    refused: Sequence[Refused]
-    probes: Probes
-    store: Store
-    progress: Progress = silent
-    private: Store = field(default_factory=MemoryStore)
+    refused: Sequence[Refused] = ()
 
     def __post_init__(self) -> None:
-        self.protocol, self.device = self.request.protocol, self.probes.device
-        self.here = environment(self.device)
-        self.loop = Loop(
-            self, self.dataset, self.protocol, self.store, self.progress, self.request.strict,
-            environment=json.dumps(self.here),
-        )  # fmt: skip
+        super().__post_init__()
         self.models = {s.name: s for s in self.subjects if loaded(s, self.request, self.loop.broken)}
         self.traits = {name: subject.traits for name, subject in self.models.items()}
         self.unlike: list[RunRecord] = []
@@ -152,10 +134,6 @@ class CrossDecodingTask:
         named = tuple(key or name for key, name in zip(keys, (cross.encoder, cross.decoder), strict=True))
         run = Run(self.protocol, sample.sha256, named, runtime(self.device), done)
         return Unit(cross.place, columns, run.key("measure"), self.private if None in keys else self.store)
-
-    def at_once(self, sample: Prepared) -> int:
-        """Return 1: a sample has views enough."""
-        return 1
 
     # how it is made
 

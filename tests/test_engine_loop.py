@@ -256,7 +256,7 @@ def test_rows_of_another_runtime_are_not_reused(pictures: Path, monkeypatch: pyt
 def test_the_environment_is_that_of_the_rows(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (first,) = reconstruction.run(request(pictures, "jpeg", metrics=("psnr",)))
     original = device.environment
-    monkeypatch.setattr(reconstruction, "environment", lambda d: {**original(d), "device": "another machine"})
+    monkeypatch.setattr("cvbench.tasks.request.environment", lambda d: {**original(d), "device": "another machine"})
     (again,) = reconstruction.run(request(pictures, "jpeg", metrics=("psnr",)))
     assert again.environment == first.environment
     (more,) = reconstruction.run(request(pictures, "jpeg"))

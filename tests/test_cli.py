@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from conftest import PROTOCOL, record, signature
 
+from cvbench import weights
 from cvbench.cli import run_program
 from cvbench.commands import COMMANDS
 from cvbench.commands.options import split
 from cvbench.store import write_record
+from cvbench.weights import holdings
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -146,6 +148,7 @@ def test_a_comma_before_an_option_belongs_to_the_model() -> None:
 
 LIGHT = """
 import sys
+from cvbench import weights
 from cvbench.cli import run_program
 code = run_program({arguments!r})
 heavy = [name for name in ("torch", "diffusers", "transformers", "pandas", "matplotlib") if name in sys.modules]
@@ -196,3 +199,10 @@ def test_records_are_strict_json(pictures: Path, tmp_path: Path, capsys: pytest.
     run(capsys, "run", "-m", "identity", "-d", str(pictures), "--out", str(tmp_path / "o"), *FAST)
     (path,) = (tmp_path / "o" / "records").glob("*.json")
     json.loads(path.read_text(), parse_constant=lambda c: pytest.fail(c))
+
+
+@pytest.mark.parametrize(("bad", "code"), [(False, 0), (True, 3)])
+def test_weights_that_are_not_the_published_file_exit_3(bad: bool, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [holdings.Holding("a", "here", "x"), holdings.Holding("b", "not the published file", "y", bad=bad)]
+    monkeypatch.setattr(weights, "verify", lambda *_: found)
+    assert run_program(["weights", "verify"]) == code

@@ -201,6 +201,7 @@ def _checked(record: RunRecord) -> RunRecord:
 def read_records(paths: Sequence[Path]) -> list[RunRecord]:
     """Read records: files as they are, folders with all `*.json` in them or in their `records` folder, sorted by name.
 
+    Hidden files, such as a Mac leaves behind, are none of them.
     Raises UsageError when a path holds no record.
     """
     found: list[Path] = []
@@ -209,7 +210,7 @@ def read_records(paths: Sequence[Path]) -> list[RunRecord]:
             here = [path]
         else:
             inner = path / "records" if (path / "records").is_dir() else path
-            here = sorted(inner.glob("*.json"))
+            here = sorted(file for file in inner.glob("*.json") if not file.name.startswith("."))
         if not here:
             raise UsageError(f"{path} holds no record; `cvbench run --out {path}` makes some")
         found += here

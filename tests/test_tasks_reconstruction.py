@@ -282,6 +282,40 @@ def test_two_runs_at_once_into_one_folder_leave_whole_records(pictures: Path, tm
     assert list(map(stable, found)) == list(map(stable, reconstruction.run(request(pictures, ("identity", "jpeg")))))
 
 
+NEVER_TWICE = """
+import time
+
+busy = []
+
+class Watched:
+    def encode(self, videos):
+        if busy:
+            open(__file__ + ".twice", "w").close()
+        busy.append(1)
+        time.sleep(0.02)
+        busy.pop()
+        return videos
+
+    def decode(self, latents, frames):
+        return latents.clamp(0, 1)
+
+def build():
+    return Watched()
+"""
+
+
+def test_an_own_model_is_never_run_by_two_threads_at_once(tmp_path: Path) -> None:
+    (tmp_path / "media").mkdir()
+    for i in range(12):  # each of a size of its own, of which a key must be made while the one before is coded
+        Image.fromarray(scene(1, 32 + 4 * i, 48, i)[:, 0].transpose(1, 2, 0)).save(tmp_path / "media" / f"{i}.png")
+    (tmp_path / "watched.py").write_text(NEVER_TWICE)
+    sizes = protocol("cvbench-1", ["size=none"])
+    reconstruction.run(request(tmp_path / "media", ("identity",), protocol=sizes))  # what is known is not read
+    (record,) = reconstruction.run(request(tmp_path / "media", (f"{tmp_path / 'watched.py'}:build",), protocol=sizes))
+    assert len(record.samples) == 12
+    assert not (tmp_path / "watched.py.twice").exists()
+
+
 def test_half_precision_reports_how_far_it_is_from_float32(pictures: Path) -> None:
     half = protocol("cvbench-1", ["frames=5", "size=48", "dtype=bf16"])
     models = ("rife", "jpeg")

@@ -2,6 +2,7 @@
 
 import contextlib
 import random
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -18,6 +19,11 @@ from cvbench.nets.tensors import Latents, Video, Videos
 
 FAR = 0.5  # an output mostly this far outside [0, 1] has the wrong range, not an overshoot
 LIKELY = 0.25  # share of the error that must be left when an output is read as [-1, 1] to say that it is
+
+
+ALONE = threading.RLock()
+"""Held by whoever builds or runs models: random numbers, switches of torch and imported modules are the process's, and
+a model may keep things between `encode` and `decode`."""
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from cvbench.core.run import Run
 from cvbench.core.types import Pixels
 from cvbench.data import Dataset, Item, read_stable
 from cvbench.data.frames import prepare
-from cvbench.engine.coding import describe
+from cvbench.engine.coding import ALONE, describe
 from cvbench.engine.device import readers
 from cvbench.engine.prefetch import prefetch
 from cvbench.store import Store
@@ -183,8 +183,9 @@ class Loop:
 
     def _work(self, group: Sequence[Prepared]) -> None:
         works = [Work(sample, missing) for sample in group if (missing := self._missing(sample))]
-        for made in self.task.make(works) if works else ():
-            self._keep(made)
+        with ALONE:  # the survey, in its thread, asks own models for keys, and has to run them for that
+            for made in self.task.make(works) if works else ():
+                self._keep(made)
 
     def _keep(self, made: Made) -> None:
         if made.rows:

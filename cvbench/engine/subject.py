@@ -18,7 +18,7 @@ from cvbench.core.errors import UnsuitableInput, UsageError
 from cvbench.core.protocol import EvalProtocol, derive
 from cvbench.core.records import ModelFacts
 from cvbench.core.types import Traits
-from cvbench.engine.coding import Coded, code
+from cvbench.engine.coding import ALONE, Coded, code
 from cvbench.engine.fingerprint import Opaque, fingerprint
 from cvbench.models.entry import Loading, ModelEntry
 from cvbench.models.own import OwnModel, load_own
@@ -221,7 +221,8 @@ class Own(Subject):
         if self.code is None or self.opaque:
             return None
         if shape not in self._behaviour:
-            self._behaviour[shape] = self._observed(shape)
+            with ALONE:
+                self._behaviour[shape] = self._observed(shape)
         behaviour = self._behaviour[shape]
         return behaviour and digest([self.code.factory, self.code.source(), self.state, behaviour])
 

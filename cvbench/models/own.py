@@ -52,7 +52,8 @@ class Workspace:
         finally:
             with contextlib.suppress(ValueError):
                 sys.path.remove(text)
-            self.modules |= {n: m for n, m in sys.modules.items() if before.get(n) is not m and self._is_local(m)}
+            now = list(sys.modules.items())  # at once: another thread may import
+            self.modules |= {n: m for n, m in now if before.get(n) is not m and self._is_local(m)}
             for name in self.modules:
                 sys.modules.pop(name, None)
             sys.modules.update({n: m for n, m in before.items() if n not in sys.modules})

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from cvbench.engine.subject import Listed, Setting, Subject, device_of, protocol
 from cvbench.metrics import resolve
 from cvbench.nets.tensors import Video, VideoVAE
 from cvbench.probes import known_weights
-from cvbench.store import FileStore, MemoryStore, Store, write_record
+from cvbench.store import FileStore, MemoryStore, Store
 from cvbench.tasks.assembly import Stored, reduced, sample_record
 from cvbench.tasks.request import (
     Request,
@@ -34,6 +35,7 @@ from cvbench.tasks.request import (
     environment_of,
     failed_record,
     held_still,
+    kept,
     line_up,
     loaded,
     say,
@@ -60,12 +62,8 @@ def run(
     records: list[RunRecord] = []
     for dataset in datasets:
         task = Reconstruction(request, dataset, subjects, probes, store or FileStore(), progress)
-        found = [failed_record(facts, error, dataset, request) for facts, error in refused]
-        for record in found:
-            _write(request, record, dataset, tell)
-        for record in task.records():
-            _write(request, record, dataset, tell)
-            found.append(record)
+        failed = (failed_record(facts, error, dataset, request) for facts, error in refused)
+        found = [kept(record, request.out, dataset.place, tell) for record in chain(failed, task.records())]
         records += sorted(found, key=lambda record: request.models.index(record.model.name))
         try:
             task.keep_pictures(found)
@@ -74,11 +72,6 @@ def run(
                 raise
             say(tell, f"no pictures of {dataset.name} for the report: {describe(error)}")
     return records
-
-
-def _write(request: Request, record: RunRecord, dataset: Dataset, tell: Tell | None) -> None:
-    if request.out:
-        say(tell, write_record(request.out, record, dataset.place).word)
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from cvbench.engine.coding import describe
 from cvbench.engine.device import environment, now, pick_device
 from cvbench.engine.loop import ENVIRONMENT, Rows
 from cvbench.engine.subject import Init, Setting, Subject, facts_of, subject_of
+from cvbench.store import write_record
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,20 @@ def say(tell: Tell | None, word: str) -> None:
     """Pass a word on where there is one, and somebody to tell."""
     if word and tell:
         tell(word)
+
+
+def kept(record: RunRecord, out: Path | None, place: str = "", tell: Tell | None = None) -> RunRecord:
+    """Write a record into the folder `out`; where that cannot be written, the record that is returned says so.
+
+    The others go on, and the table is printed: a full disk costs nobody what was measured.
+    """
+    if out is None:
+        return record
+    try:
+        say(tell, write_record(out, record, place).word)
+    except OSError as error:
+        return replace(record, notes=[*record.notes, f"no record in {out}: {error.strerror or error}"])
+    return record
 
 
 def line_up(request: Request, setting: Setting) -> tuple[list[Subject], list[Refused]]:

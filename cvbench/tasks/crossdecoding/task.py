@@ -25,7 +25,7 @@ from cvbench.metrics import METRICS, resolve
 from cvbench.metrics import latents as latent_statistics
 from cvbench.nets.tensors import Videos
 from cvbench.probes import PROBES
-from cvbench.store import FileStore, MemoryStore, Store, write_record
+from cvbench.store import FileStore, MemoryStore, Store
 from cvbench.tasks.assembly import Stored, reduced, sample_record
 from cvbench.tasks.crossdecoding.plan import CrossDecoding, cross_decodings, mismatch, noisy, view
 from cvbench.tasks.request import (
@@ -35,9 +35,9 @@ from cvbench.tasks.request import (
     environment_of,
     failed_record,
     held_still,
+    kept,
     line_up,
     loaded,
-    say,
 )
 from cvbench.tasks.targets import named
 
@@ -67,10 +67,7 @@ def run(
     records: list[RunRecord] = []
     for dataset in datasets:
         task = CrossDecodingTask(request, dataset, subjects, refused, probes, store or FileStore(), progress)
-        for record in task.records():
-            if request.out:
-                say(tell, write_record(request.out, record, dataset.place).word)
-            records.append(record)
+        records += [kept(record, request.out, dataset.place, tell) for record in task.records()]
     return records
 
 

@@ -74,6 +74,13 @@ def test_another_data_set_of_the_same_name_is_refused(tmp_path: Path) -> None:
     assert held(tmp_path) == of("abc", "psnr")
 
 
+def test_nothing_beside_records_is_taken_for_one(tmp_path: Path) -> None:
+    path = write_record(tmp_path, of("abc", "psnr"), "/a/clips").path
+    path.with_name("._m--d--p.json").write_bytes(b"\0\5\x16\7")
+    assert held(tmp_path) == of("abc", "psnr")
+    assert [p.name for p in path.parent.glob("[!.]*.json")] == [path.name]
+
+
 def test_data_that_changed_where_they_lie_replace_the_old_and_moved_data_are_the_same(tmp_path: Path) -> None:
     write_record(tmp_path, of("abc", "psnr"), "/a/clips")
     assert "other samples" in write_record(tmp_path, of("xyz", "psnr"), "/a/clips").word

@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import json
 import multiprocessing
 import os
@@ -17,9 +18,11 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import cvbench
+from cvbench import store
+from cvbench.cli import run_program
 from cvbench.core.errors import UnreadableSample, UsageError
 from cvbench.core.protocol import protocol
-from cvbench.core.records import RunRecord
+from cvbench.core.records import RunRecord, read_records
 from cvbench.engine import loop
 from cvbench.engine.device import pick_device
 from cvbench.models.codecs import Jpeg
@@ -280,6 +283,60 @@ def test_two_runs_at_once_into_one_folder_leave_whole_records(pictures: Path, tm
     assert [process.exitcode for process in processes] == [0, 0]
     found = [RunRecord.load(path) for path in sorted((tmp_path / "out" / "records").glob("*.json"))]
     assert list(map(stable, found)) == list(map(stable, reconstruction.run(request(pictures, ("identity", "jpeg")))))
+
+
+NEVER_TWICE = """
+import time
+
+busy = []
+
+class Watched:
+    def encode(self, videos):
+        if busy:
+            open(__file__ + ".twice", "w").close()
+        busy.append(1)
+        time.sleep(0.02)
+        busy.pop()
+        return videos
+
+    def decode(self, latents, frames):
+        return latents.clamp(0, 1)
+
+def build():
+    return Watched()
+"""
+
+
+def test_an_own_model_is_never_run_by_two_threads_at_once(tmp_path: Path) -> None:
+    (tmp_path / "media").mkdir()
+    for i in range(12):  # each of a size of its own, of which a key must be made while the one before is coded
+        Image.fromarray(scene(1, 32 + 4 * i, 48, i)[:, 0].transpose(1, 2, 0)).save(tmp_path / "media" / f"{i}.png")
+    (tmp_path / "watched.py").write_text(NEVER_TWICE)
+    sizes = protocol("cvbench-1", ["size=none"])
+    reconstruction.run(request(tmp_path / "media", ("identity",), protocol=sizes))  # what is known is not read
+    (record,) = reconstruction.run(request(tmp_path / "media", (f"{tmp_path / 'watched.py'}:build",), protocol=sizes))
+    assert len(record.samples) == 12
+    assert not (tmp_path / "watched.py.twice").exists()
+
+
+def test_a_record_that_cannot_be_written_says_so_and_costs_nobody_the_others(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = store.records.write_text
+
+    def full(path: Path, text: str, **more: Any) -> None:
+        if "identity" in path.name:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        original(path, text, **more)
+
+    monkeypatch.setattr(store.records, "write_text", full)
+    options = ("--metrics", "psnr", "--set", "size=48", "--no-speed", "--pictures", "0", "--device", "cpu")
+    code = run_program(["run", "-m", "identity,jpeg", "-d", str(pictures), "--out", str(tmp_path / "out"), *options])
+    out, err = capsys.readouterr()
+    assert code == 3
+    assert "| identity" in out
+    assert f"identity on pictures: no record in {tmp_path / 'out'}: No space left on device" in err
+    assert [r.model.name for r in read_records([tmp_path / "out"])] == ["jpeg"]
 
 
 def test_half_precision_reports_how_far_it_is_from_float32(pictures: Path) -> None:

@@ -14,7 +14,6 @@ from cvbench.core.protocol import EvalProtocol, protocol
 from cvbench.core.records import RunRecord
 from cvbench.metrics import METRICS
 from cvbench.metrics import resolve as resolve_metrics
-from cvbench.store import write_record
 
 
 @click.command("score")
@@ -67,15 +66,15 @@ def command(**given: Any) -> int:
     chosen = choose_protocol(given)
     metrics = named("--metrics", given["metrics"])
     refuse_unused(given, resolve_metrics(metrics, chosen, "generation"))
+    from cvbench.tasks.request import kept  # torch, for which no help waits
+
     check_folder(given["out"])
     records: list[RunRecord] = []
     for generated in given["generated"]:
         made = measure(generated, metrics, chosen, given)
         if made.model.name in (record.model.name for record in records):
             raise UsageError(f"two generated sets are called {made.model.name}; tell them apart by NAME=PATH")
-        if word := write_record(given["out"], made).word:
-            line(word, err=True)
-        records.append(made)
+        records.append(kept(made, given["out"], tell=lambda word: line(word, err=True)))
     return finish(records, "score", given["out"], intervals=given["intervals"])
 
 

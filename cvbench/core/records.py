@@ -201,6 +201,7 @@ def _checked(record: RunRecord) -> RunRecord:
 def read_records(paths: Sequence[Path]) -> list[RunRecord]:
     """Read records: files as they are, folders with all `*.json` in them or in their `records` folder, sorted by name.
 
+    Hidden files, such as a Mac leaves behind, are none of them.
     Raises UsageError when a path holds no record.
     """
     found: list[Path] = []
@@ -209,8 +210,17 @@ def read_records(paths: Sequence[Path]) -> list[RunRecord]:
             here = [path]
         else:
             inner = path / "records" if (path / "records").is_dir() else path
-            here = sorted(inner.glob("*.json"))
+            here = _records_in(inner)
         if not here:
             raise UsageError(f"{path} holds no record; `cvbench run --out {path}` makes some")
         found += here
     return [RunRecord.load(path) for path in found]
+
+
+def _records_in(folder: Path) -> list[Path]:
+    try:
+        return sorted(file for file in folder.iterdir() if file.suffix == ".json" and not file.name.startswith("."))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be read: {error.strerror or error}") from error

@@ -54,7 +54,7 @@ class Workspace:
         try:
             yield
         finally:
-            new = {name: module for name, module in sys.modules.items() if before.get(name) is not module}
+            new = {name: module for name, module in list(sys.modules.items()) if before.get(name) is not module}
             self.modules |= {name: module for name, module in new.items() if _is_users(name, module)}
             self.path = [p for p in dict.fromkeys(sys.path) if p in self.path or p not in path]
             for name in self.modules:

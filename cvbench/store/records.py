@@ -16,7 +16,7 @@ from cvbench.store.files import file_name, write_text
 from cvbench.store.rows import PATIENCE
 
 ORIGINS = ".origins"
-"""Beside the records: by name of a data set, a digest of where it lies."""
+"""Beside the records, in JSON: by name of a data set, a digest of where it lies. Only records are called `*.json`."""
 ASIDE = "superseded"
 """Folder below the records for those that other weights, options or pixels have replaced."""
 

@@ -81,6 +81,7 @@ class FileStore:
         self.root = root or cache_root()
         self.trouble = ""
         self._unwritten = MemoryStore()
+        self._locks: dict[Path, FileLock] = {}  # at most 256, one a folder: making one takes longer than taking it
 
     def rows(self, key: str) -> dict[str, np.ndarray]:
         """Return the arrays under `key`, none when there are none."""
@@ -125,9 +126,10 @@ class FileStore:
 
     @contextlib.contextmanager
     def _alone(self, kind: str, key: str) -> Iterator[None]:
-        lock = self._path(kind, key).with_name(".lock")
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=PATIENCE):
+        folder = self._path(kind, key).parent
+        if folder not in self._locks:
+            self._locks[folder] = FileLock(folder / ".lock", timeout=PATIENCE)
+        with self._locks[folder]:  # which makes the folder where it is not there, or no longer
             yield
 
     @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,8 @@ def run(
     records: list[RunRecord] = []
     for dataset in datasets:
         task = Reconstruction(request, dataset, subjects, probes, store or FileStore(), progress)
-        found = [failed_record(facts, error, dataset, request) for facts, error in refused]
-        for record in found:
-            task.write(record, tell)
-        found += [task.write(record, tell) for record in task.records()]
+        failed = (failed_record(facts, error, dataset, request) for facts, error in refused)
+        found = [task.write(record, tell) for record in chain(failed, task.records())]
         records += sorted(found, key=lambda record: request.models.index(record.model.name))
         try:
             task.keep_pictures(found)

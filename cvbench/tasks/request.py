@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,20 @@ def say(tell: Tell | None, word: str) -> None:
     """Pass a word on where there is one, and somebody to tell."""
     if word and tell:
         tell(word)
+
+
+def kept(record: RunRecord, out: Path | None, place: str = "", tell: Tell | None = None) -> RunRecord:
+    """Write a record into the folder `out`; where that cannot be written, the record that is returned says so.
+
+    The others go on, and the table is printed: a full disk costs nobody what was measured.
+    """
+    if out is None:
+        return record
+    try:
+        say(tell, write_record(out, record, place).word)
+    except OSError as error:
+        return replace(record, notes=[*record.notes, f"no record in {out}: {error.strerror or error}"])
+    return record
 
 
 def line_up(request: Request, setting: Setting) -> tuple[list[Subject], list[Refused]]:
@@ -175,6 +189,4 @@ class DataTask:
 
     def write(self, record: RunRecord, tell: Tell | None) -> RunRecord:
         """Write a record where the run asks for that, pass on what is to be said of it, and return it."""
-        if self.request.out:
-            say(tell, write_record(self.request.out, record, self.dataset.place).word)
-        return record
+        return kept(record, self.request.out, self.dataset.place, tell)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from cvbench.compare.runs import title
 from cvbench.core.records import RunRecord, read_records
-from cvbench.store import write_record
+from cvbench.store import record_path, write_text
 
 
 class Saved(NamedTuple):
@@ -37,7 +37,7 @@ def save_baseline(records: Sequence[RunRecord], folder: Path, *, speed: bool = F
         elif old and _measured(old) == _measured(kept):
             saved.unchanged.append(title(record))
         else:
-            write_record(folder, kept)
+            write_text(record_path(folder, kept), kept.to_json(), durable=True)
             saved.written.append(title(record))
     return saved
 

@@ -112,14 +112,11 @@ class Listed(Subject):
         self.label, self.entry, self.options = models.parse(spec)
         self.setting = setting
         self.random = setting.init == "random" and self.entry.source is not None
-        self.path = None if self.random or not self.entry.source else self._fetch()
+        source = None if self.random else self.entry.source
+        self.path = weights.fetch(self.label, source, setting.weights) if source else None
         self.held = weights.identity(self.path, self.entry.source) if self.path else None
         facts = facts_of(spec, self.entry, self._identity(), "random" if self.random else "weights")
         self.facts = replace(facts, revision=self.held.revision if self.held else "")
-
-    def _fetch(self) -> Path:
-        assert self.entry.source is not None  # noqa: S101 - for the type checker
-        return weights.fetch(self.label, self.entry.source, self.setting.weights)
 
     def _identity(self) -> str:
         held = [self.held.sha256, self.held.revision] if self.held else [f"random:{self.setting.protocol.seed}"]

@@ -173,7 +173,7 @@ def test_a_process_has_no_say() -> None:
 @pytest.mark.parametrize(
     "value",
     [threading.Lock(), io.BytesIO(b"a"), (i for i in "ab"), re.compile("a"), np.random.default_rng(0)],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_what_cannot_be_looked_into_is_said(value: object) -> None:
     with pytest.raises(Opaque):

@@ -39,15 +39,15 @@ class Workspace:
         self.folder, self.kept = folder.resolve(), kept
         self.path = [str(self.folder)]
         self.modules: dict[str, ModuleType] = {}
+        self._listing: tuple[int, set[str]] = (0, set())
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """Run code with the folder's modules in place."""
         before, path, bytecode = dict(sys.modules), list(sys.path), sys.dont_write_bytecode
         neighbours = self._neighbours()
-        for name, module in before.items():
-            if name.partition(".")[0] in neighbours or _is_users(name, module):
-                del sys.modules[name]
+        for name in [*_of_users(before), *(n for n in before if neighbours and n.partition(".")[0] in neighbours)]:
+            sys.modules.pop(name, None)
         sys.modules.update(self.modules)
         sys.path[:0] = self.path
         sys.dont_write_bytecode = True  # an edit within the second, of equal length, would not be noticed
@@ -55,7 +55,7 @@ class Workspace:
             yield
         finally:
             new = {name: module for name, module in list(sys.modules.items()) if before.get(name) is not module}
-            self.modules |= {name: module for name, module in new.items() if _is_users(name, module)}
+            self.modules |= {name: new[name] for name in _of_users(new)}
             self.path = [p for p in dict.fromkeys(sys.path) if p in self.path or p not in path]
             for name in self.modules:
                 sys.modules.pop(name, None)
@@ -64,12 +64,30 @@ class Workspace:
 
     def _neighbours(self) -> set[str]:
         """Return the names of the folder's modules that are loaded from elsewhere."""
-        names = {entry.stem for entry in self.folder.iterdir() if entry.suffix in ("", ".py")}
-        return names.intersection(sys.modules) - sys.stdlib_module_names - {self.kept, "__main__", "cvbench"}
+        changed = self.folder.stat().st_mtime_ns
+        if self._listing[0] != changed:
+            self._listing = changed, {e.stem for e in self.folder.iterdir() if e.suffix in ("", ".py")}
+        return self._listing[1].intersection(sys.modules) - sys.stdlib_module_names - {self.kept, "__main__", "cvbench"}
 
     def source(self) -> str:
         """Digest of all modules that were imported from here so far."""
         return _hashed(self.modules)
+
+
+INSTALLED_MODULES: dict[str, object] = {}
+"""Modules that were found to be no user's: there are thousands, and a folder is entered twice a clip."""
+
+
+def _of_users(modules: Mapping[str, object]) -> list[str]:
+    """Return the names of those modules that are users'."""
+    users = []
+    for name, module in modules.items():
+        if INSTALLED_MODULES.get(name) is not module:
+            if _is_users(name, module):
+                users.append(name)
+            else:
+                INSTALLED_MODULES[name] = module
+    return users
 
 
 def _is_users(name: str, module: object) -> bool:

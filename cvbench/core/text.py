@@ -22,7 +22,7 @@ def visible(text: str) -> str:
     Line breaks and tabs stay. So a name can neither move the cursor, colour a terminal, nor turn the order of what
     follows; and what is valid JSON stays so.
     """
-    return text if text.isascii() and text.isprintable() else "".join(map(_visible, text))
+    return text if text.isascii() and text.isprintable() else text.translate(SHOWN)
 
 
 def one_line(text: str) -> str:
@@ -39,8 +39,17 @@ def legible(value: Any) -> Any:
     return [legible(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def _visible(character: str) -> str:
-    return escaped(character) if _unseen(character) else character
+class Shown(dict[int, str]):
+    """What is shown of each character, found out when it is first met."""
+
+    def __missing__(self, code: int) -> str:
+        """Return a character, or its escape where it is not seen."""
+        character = chr(code)
+        self[code] = escaped(character) if _unseen(character) else character
+        return self[code]
+
+
+SHOWN = Shown()
 
 
 def _unseen(character: str) -> bool:

@@ -16,6 +16,7 @@ from cvbench.core.protocol import protocol
 from cvbench.core.records import RunRecord
 from cvbench.core.run import Run
 from cvbench.engine import device, loop, measuring, pictures, speed
+from cvbench.engine import pictures as sample_pictures
 from cvbench.models.floors import Identity, Pool8x8
 from cvbench.probes import FeatureLoading
 from cvbench.store import FileStore
@@ -355,3 +356,21 @@ def test_untrained_models_are_measured_by_trained_networks(pictures: Path) -> No
     (record,) = reconstruction.run(request(pictures, "rife", init="random", metrics=("psnr", "lpips")))
     assert record.scores["psnr"].n == 4
     assert "vgg16" in record.unavailable["lpips-vgg"]  # not drawn at random, but missed
+
+
+def test_a_model_that_fails_in_its_picture_costs_itself_that_picture(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, words = reconstruction.Reconstruction.keep_pictures, list[str]()
+
+    def keep(self: reconstruction.Reconstruction, records: Any) -> None:
+        monkeypatch.setattr(Pool8x8, "decode", lambda *_: None)
+        original(self, records)
+
+    monkeypatch.setattr(reconstruction.Reconstruction, "keep_pictures", keep)
+    asked = request(pictures, "pool-8x8", "jpeg", out=tmp_path / "out", pictures=1)
+    records = reconstruction.run(asked, tell=words.append)
+    assert all(record.complete for record in records)
+    assert [word.partition(" for ")[0] for word in words] == ["no picture by pool-8x8"]
+    (gallery,) = sample_pictures.read(tmp_path / "out" / "pictures")
+    assert list(gallery.clips[0].recons) == ["jpeg"]

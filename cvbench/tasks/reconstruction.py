@@ -66,6 +66,8 @@ def run(
         records += sorted(found, key=lambda record: request.models.index(record.model.name))
         try:
             task.keep_pictures(found)
+            for model, why in task.unpictured.items():
+                say(tell, f"no picture by {model} for the report: {why}")
         except (OSError, CvbenchError, RuntimeError) as error:
             if request.strict:
                 raise
@@ -75,7 +77,9 @@ def run(
 
 @dataclass
 class Reconstruction(DataTask):
-    """One data set on its way through all models of a run."""
+    """One data set on its way through all models of a run; `unpictured` says of which models pictures failed."""
+
+    unpictured: dict[str, str] = field(default_factory=dict)
 
     # what is stored of a sample
 
@@ -279,7 +283,13 @@ class Reconstruction(DataTask):
             sample, recons, latents = samples[name], {}, {}
             target = self._video(sample)
             for subject in (s for s in self.subjects if s.name in wanted):
-                (coded,) = code(subject, target, [sample.seed(self.protocol)])
+                try:
+                    (coded,) = code(subject, target, [sample.seed(self.protocol)])
+                except Exception as error:  # out of memory, say: the sample stands without this model
+                    if self.request.strict:
+                        raise
+                    self.unpictured[subject.name] = f"{name}: {describe(error)}"
+                    continue
                 recons[subject.name] = (coded.recon * 255).round().byte().cpu().numpy()
                 if isinstance(coded.latents, torch.Tensor):
                     latents[subject.name] = _shown(coded.latents[0])

@@ -5,7 +5,7 @@ import pytest
 from conftest import record, signature
 
 from cvbench.core.errors import UsageError
-from cvbench.core.records import DataFacts, ModelFacts, RunRecord, SampleRecord, Score, read_records
+from cvbench.core.records import DataFacts, Failure, ModelFacts, RunRecord, SampleRecord, Score, read_records
 from cvbench.store import write_record
 
 
@@ -27,6 +27,13 @@ def test_a_run_of_fewer_samples_leaves_the_fuller_record_and_says_so(tmp_path: P
     word = write_record(tmp_path, of("ab", "psnr")).word
     assert held(tmp_path) == of("abc", "psnr")
     assert "all 3 stays" in word
+
+
+def test_a_run_that_failed_on_samples_it_scored_before_replaces_the_record(tmp_path: Path) -> None:
+    write_record(tmp_path, of("abc", "psnr"))
+    failed = replace(of("ab", "psnr"), failures=[Failure("c", "NaN", "BadOutput")])
+    assert "superseded" in write_record(tmp_path, failed).word
+    assert held(tmp_path) == failed
 
 
 def test_metrics_of_the_same_samples_add_up(tmp_path: Path) -> None:

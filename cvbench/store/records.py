@@ -39,8 +39,9 @@ def write_record(folder: Path, record: RunRecord, origin: str = "") -> Written:
 
     `origin` is where the data lie; it is kept beside the records, as a digest, to tell data sets of one name apart.
 
-    A record of fewer samples leaves the one that has them all. One that would lose something moves the old one into
-    the folder ASIDE; so does one that failed, for an old score must not stand for a model that no longer runs.
+    A record of fewer samples leaves the one that has them all, unless it failed on some of those. One that would lose
+    something moves the old one into the folder ASIDE; so does one that failed, for an old score must not stand for a
+    model that no longer runs.
     Raises UsageError when the place holds another data set of the same name.
     """
     path = record_path(folder, record)
@@ -78,7 +79,7 @@ def _settle(path: Path, old: RunRecord, new: RunRecord) -> Written:
         return _put(path, new, f"the record of {old.model.name} on {old.data.name} was another's: moved to {ASIDE}/")
     if _samples(new).keys() == _samples(old).keys():
         return _put(path, _joined(old, new))
-    if _samples(new).keys() < _samples(old).keys():
+    if _samples(new).keys() < _samples(old).keys() and not _lost(old, new):
         word = f"{len(new.samples)} samples: the record of all {len(old.samples)} stays as it is"
         return Written(path, f"{new.model.name} on {new.data.name}: {word}")
     _move_aside(path, old)
@@ -95,6 +96,11 @@ def _covers(new: RunRecord, old: RunRecord) -> bool:
 def _alike(old: RunRecord, new: RunRecord) -> bool:
     """Tell whether two records that ran are of one model under one protocol."""
     return not new.error and old.model.digest == new.model.digest and old.protocol == new.protocol
+
+
+def _lost(old: RunRecord, new: RunRecord) -> bool:
+    """Tell whether the new run failed on samples that the old one scored: no smaller run, but news."""
+    return not {failure.id for failure in new.failures}.isdisjoint(sample.id for sample in old.samples)
 
 
 def _joined(old: RunRecord, new: RunRecord) -> RunRecord:

@@ -1,7 +1,7 @@
 """cvbench measures image and video autoencoders so that two numbers in one column mean the same thing.
 
-`evaluate` measures a model, `score` generated samples; a model of your own states its `Traits`. Records are read by
-`read_records`; `protocol` gives a protocol by name with changes.
+`evaluate` measures a model, `score` generated samples; a model of your own states its `Traits`. `load` reads the
+records of runs as data frames, `read_records` as they are; `protocol` gives a protocol by name with changes.
 """
 
 from importlib import import_module
@@ -13,15 +13,28 @@ if TYPE_CHECKING:
     from cvbench.core.protocol import EvalProtocol, protocol
     from cvbench.core.records import RunRecord, read_records
     from cvbench.core.types import FrameRule, Traits
+    from cvbench.integrations.pandas import Results, load
     from cvbench.tasks.reconstruction import evaluate
     from cvbench.tasks.scoring.score import score
 
-__all__ = ["EvalProtocol", "FrameRule", "RunRecord", "Traits", "evaluate", "protocol", "read_records", "score"]
+__all__ = [
+    "EvalProtocol",
+    "FrameRule",
+    "Results",
+    "RunRecord",
+    "Traits",
+    "evaluate",
+    "load",
+    "protocol",
+    "read_records",
+    "score",
+]
 
 HOMES = {
     "cvbench.core.protocol": ("EvalProtocol", "protocol"),
     "cvbench.core.records": ("RunRecord", "read_records"),
     "cvbench.core.types": ("FrameRule", "Traits"),
+    "cvbench.integrations.pandas": ("Results", "load"),
     "cvbench.tasks.reconstruction": ("evaluate",),
     "cvbench.tasks.scoring": ("score",),
 }

@@ -5,7 +5,7 @@ import cvbench
 
 ORDER = [
     *("core", "store", "data", "weights", "nets", "models", "generators", "probes", "metrics", "engine", "tasks"),
-    *("tables", "paper", "compare", "report", "commands", "cli"),
+    *("tables", "paper", "compare", "report", "integrations", "sharing", "commands", "cli"),
 ]
 PACKAGE = Path(cvbench.__file__).parent
 FREE = {"__init__", "__main__", "types", "scoring"}

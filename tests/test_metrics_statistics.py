@@ -104,6 +104,23 @@ def test_the_order_of_the_clips_changes_no_bit(clips: int) -> None:
     assert paired_permutation(a, b) == paired_permutation(a[mixed], b[mixed])
 
 
+@pytest.mark.parametrize("clips", [6, 9, 14, 40])
+@pytest.mark.parametrize("groups", [False, True])
+def test_the_paired_interval_is_all_shifts_that_the_test_does_not_reject(clips: int, groups: bool) -> None:
+    rng = np.random.default_rng(clips)
+    values = rng.gamma(2, size=2 * clips) if groups else rng.gamma(2, size=clips)
+    sources = np.repeat(np.arange(clips), 2) if groups else None
+    _, low, high = paired_difference(values, 0 * values, sources)
+    for bound, outwards in ((low, -1e-6), (high, 1e-6)):
+        p = [paired_permutation(values, 0 * values + bound + s * outwards, sources) for s in (-1, 1)]
+        assert p[0] >= 0.05 > p[1]
+
+
+@pytest.mark.parametrize(("clips", "bounded"), [(5, False), (6, True)])
+def test_no_interval_where_no_difference_could_be_rejected(clips: int, bounded: bool) -> None:
+    assert (paired_difference(np.arange(1.0, clips + 1), np.zeros(clips)).low is not None) == bounded
+
+
 def test_equal_seeds_give_equal_intervals_and_others_do_not() -> None:
     values = np.random.default_rng(5).gamma(4, size=30)
     assert bootstrap_mean(values, seed=1) == bootstrap_mean(values, seed=1)

@@ -15,10 +15,10 @@ COMPARED = (
     "Model", "Data", "Metric", "A", "B", "B − A", "95 %", "p", "p, Holm", "detectable", "n", "wins", "losses", "ties",
 )  # fmt: skip
 CAPTION = (
-    "Means over the samples that A and B share. 95 %: studentised bootstrap, of fewer than 8 samples Student's t. p: "
-    "paired permutation test; as the interval is of another method, near 0.05 the two may disagree: p decides. p, "
-    "Holm: corrected for the number of models. Detectable: the smallest true difference that such a set shows in four "
-    "of five cases. Wins: samples on which B is better."
+    "Means over the samples that A and B share. p: paired permutation test. 95 %: the differences that this test does "
+    "not reject at 5 %, so 0 lies inside when p is 0.05 or more; none below six samples. p, Holm: corrected for the "
+    "number of models. Detectable: the smallest true difference that such a set shows in four of five cases. Wins: "
+    "samples on which B is better."
 )
 CHECKED = ("Verdict", "Model", "Data", "Metric", "baseline", "run", "change", "95 %", "p, Holm", "tolerance")
 WORDS: dict[Verdict, str] = {

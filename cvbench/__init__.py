@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cvbench.core.records import RunRecord, read_records
     from cvbench.core.types import FrameRule, Traits
     from cvbench.integrations.pandas import Results, load
-    from cvbench.tasks.reconstruction import evaluate
+    from cvbench.tasks.evaluation import SamplePair, evaluate
     from cvbench.tasks.scoring.score import score
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "FrameRule",
     "Results",
     "RunRecord",
+    "SamplePair",
     "Traits",
     "evaluate",
     "load",
@@ -35,7 +36,7 @@ HOMES = {
     "cvbench.core.records": ("RunRecord", "read_records"),
     "cvbench.core.types": ("FrameRule", "Traits"),
     "cvbench.integrations.pandas": ("Results", "load"),
-    "cvbench.tasks.reconstruction": ("evaluate",),
+    "cvbench.tasks.evaluation": ("SamplePair", "evaluate"),
     "cvbench.tasks.scoring": ("score",),
 }
 

@@ -48,5 +48,9 @@ class Unavailable(CvbenchError):
     """A metric or model that cannot be computed here; the message says why."""
 
 
+class NothingScored(CvbenchError):
+    """A model that gave no number on any sample; the message says why it failed on the first."""
+
+
 class Unwritable(CvbenchError):
     """A folder or file that cannot be made or written to; said before any work is done for it."""

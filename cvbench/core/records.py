@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from cvbench.core.errors import UsageError
+from cvbench.core.errors import UnknownName, UsageError
 from cvbench.core.protocol import EvalProtocol
 from cvbench.core.signature import Signature
 
@@ -29,6 +29,13 @@ class Score:
     n: int
     signature: Signature
     note: str = ""
+
+
+class Scores(dict[str, Score]):
+    """Scores by the metric's own name. Asking for one that is not there raises UnknownName, which names those there."""
+
+    def __missing__(self, name: str) -> Score:
+        raise UnknownName("score of this record", name, self)
 
 
 @dataclass(frozen=True)
@@ -119,6 +126,14 @@ class RunRecord:
     created: str = ""
     notes: Sequence[str] = field(default_factory=list)
     schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scores", Scores(self.scores))
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The numbers alone, by metric, as loggers take them."""
+        return {name: score.value for name, score in self.scores.items()}
 
     @property
     def complete(self) -> bool:

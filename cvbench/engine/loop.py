@@ -55,6 +55,10 @@ class Prepared:
         return int(digest([protocol.seed, self.sha256])[:8], 16)
 
 
+Reader = Callable[[int, Item, EvalProtocol, Store | None], Prepared]
+"""Reads and prepares the sample of an index, and remembers in the store what is known of it."""
+
+
 @dataclass(frozen=True)
 class Unit:
     """What is made and stored of one sample at a time: the rows `columns` under `key`, for the subject `owner`."""
@@ -112,6 +116,7 @@ class Loop:
 
     `samples` are those that could be read, in order; `unread` those that could not; `failed` by owner what went wrong
     on single samples, and `broken` what went wrong for an owner altogether. `environment` is stored with every row.
+    `reader` reads and prepares a sample, `read_prepared` where none is given.
     """
 
     task: Task
@@ -122,6 +127,7 @@ class Loop:
     strict: bool = False
     label: str = ""
     environment: str = ""
+    reader: Reader | None = None
     samples: list[Prepared] = field(default_factory=list)
     unread: list[tuple[int, Failure]] = field(default_factory=list)
     failed: dict[str, list[tuple[int, Failure]]] = field(default_factory=dict)
@@ -143,10 +149,14 @@ class Loop:
         if unit.columns <= rows.keys() or self._gave_up(unit.owner, sample):
             return rows
         try:
-            self._work([read_prepared(sample.index, sample.item, self.protocol)])
+            self._work([self.read(sample.index, sample.item)])
         except CvbenchError as error:
             self.failed.setdefault(unit.owner, []).append((sample.index, _failure(sample.id, error)))
         return unit.rows()
+
+    def read(self, index: int, item: Item) -> Prepared:
+        """Read and prepare a sample. Raises UnreadableSample."""
+        return (self.reader or read_prepared)(index, item, self.protocol, self.store)
 
     def failures(self, owner: str) -> list[Failure]:
         """Return the samples that gave an owner no number, in the order of the data set."""
@@ -161,7 +171,7 @@ class Loop:
         """Yield each readable sample in order, with pixels where something is missing."""
         for index, item in enumerate(self.dataset.items):
             try:
-                yield done.get(index) or read_prepared(index, item, self.protocol, self.store)
+                yield done.get(index) or self.read(index, item)
             except CvbenchError as error:
                 if self.strict:
                     raise
@@ -209,7 +219,7 @@ def _failure(name: str, error: Exception) -> Failure:
 
 def recalled(index: int, item: Item, protocol: EvalProtocol, store: Store) -> Prepared | None:
     """Return a sample as the store knows it, without pixels."""
-    known = store.facts(_prepared_key(item.fingerprint, protocol))
+    known = store.facts(prepared_key(item.fingerprint, protocol))
     return known and Prepared(index, item, known["sha256"], tuple(known["shape"]), known["facts"])
 
 
@@ -221,9 +231,10 @@ def read_prepared(index: int, item: Item, protocol: EvalProtocol, store: Store |
     sha = hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
     shape = (pixels.shape[1], pixels.shape[2], pixels.shape[3])
     if store is not None:
-        store.remember(_prepared_key(fingerprint, protocol), {"sha256": sha, "shape": shape, "facts": facts})
+        store.remember(prepared_key(fingerprint, protocol), {"sha256": sha, "shape": shape, "facts": facts})
     return Prepared(index, item, sha, shape, facts, pixels)
 
 
-def _prepared_key(fingerprint: str, protocol: EvalProtocol) -> str:
+def prepared_key(fingerprint: str, protocol: EvalProtocol) -> str:
+    """Return the key of a source as a protocol prepares it."""
     return Run(protocol, fingerprint, runtime=readers()).key("prepare")

@@ -3,29 +3,23 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from cvbench.core.config import load_config
 from cvbench.core.digest import digest
 from cvbench.core.errors import BadRange, CvbenchError
-from cvbench.core.protocol import EvalProtocol
-from cvbench.core.protocol import protocol as named_protocol
 from cvbench.core.records import DataFacts, RunRecord
 from cvbench.core.run import Run
-from cvbench.data import DATASETS
 from cvbench.engine import pictures, speed
 from cvbench.engine.coding import Coded, code, describe, quantize, to_videos
-from cvbench.engine.device import device_name, now, pick_device, runtime
-from cvbench.engine.loop import Made, Prepared, Progress, Unit, Work, read_prepared, silent
+from cvbench.engine.device import device_name, now, runtime
+from cvbench.engine.loop import Made, Prepared, Progress, Unit, Work, silent
 from cvbench.engine.measuring import Probes, compared, measure_latents, measure_pairs, measure_video
-from cvbench.engine.subject import Listed, Setting, Subject, device_of, protocol_for, subject_of
+from cvbench.engine.subject import Listed, Subject
 from cvbench.metrics import resolve
-from cvbench.nets.tensors import Video, VideoVAE
-from cvbench.probes import known_weights
+from cvbench.nets.tensors import Video
 from cvbench.store import FileStore, Store
 from cvbench.tasks.assembly import Stored, reduced, sample_record
 from cvbench.tasks.request import (
@@ -230,7 +224,7 @@ class Reconstruction(DataTask):
         return next((s for s in self.loop.samples if s.shape[0] > 1), self.loop.samples[0])
 
     def _video(self, sample: Prepared) -> torch.Tensor:
-        pixels = read_prepared(sample.index, sample.item, self.protocol).pixels
+        pixels = self.loop.read(sample.index, sample.item).pixels
         return to_videos([pixels] if pixels is not None else [], self.device)
 
     def _precision(self, subject: Subject, found: "Beside") -> None:
@@ -273,9 +267,9 @@ class Reconstruction(DataTask):
         choice = pictures.choose(records, self.request.pictures)
         if out and choice and not pictures.stored(out, records, choice, share):
             with held_still(self.subjects):
-                pictures.save(out, records, choice, self._shots(choice), share)
+                pictures.save(out, records, choice, self.shots(choice), share)
 
-    def _shots(self, choice: Mapping[str, Sequence[str]]) -> Iterator[pictures.Shot]:
+    def shots(self, choice: Mapping[str, Sequence[str]]) -> Iterator[pictures.Shot]:
         """Yield pixels, reconstructions and latents of the chosen samples, each by the models named with it."""
         samples = {sample.id: sample for sample in self.loop.samples}
         for done, (name, wanted) in enumerate(choice.items()):
@@ -313,32 +307,3 @@ def _unit_of(work: Work, owner: str) -> Unit | None:
 def _shown(latents: torch.Tensor) -> np.ndarray:
     array: np.ndarray = (latents.float() if latents.is_floating_point() else latents).cpu().numpy()
     return array
-
-
-def evaluate(
-    model: str | VideoVAE | torch.nn.Module,
-    data: str = "sample",
-    metrics: Sequence[str] = ("psnr", "ssim", "lpips"),
-    protocol: EvalProtocol | str = "cvvae-2405",
-    *,
-    limit: int | None = None,
-    device: str = "auto",
-) -> RunRecord:
-    """Measure one model on one data set: a name, any object with `encode` and `decode`, or a network of diffusers.
-
-    Nothing is printed and nothing written but cached rows; small enough to call from a training loop: an object stays
-    where it is, and its modes, random numbers and gradients are as they were. A network of half precision is measured
-    as it is, which the protocol's name then says.
-    Raises UsageError and UnknownName for a wrong request, MissingWeights when the model's weights are not there.
-    """
-    named = named_protocol(protocol) if isinstance(protocol, str) else protocol
-    chosen, config = protocol_for(model, named), load_config(Path.cwd(), DATASETS, known_weights())
-    held = None if isinstance(model, str) else device_of(model)
-    on = held if held is not None and device == "auto" else pick_device(device)
-    subject = subject_of(model, Setting(chosen, on, config.weights))
-    names = tuple(metrics)
-    request = Request((subject.name,), (data,), names, chosen, limit=limit, device=str(on), roots=config.data)
-    probes = Probes(resolve([*names, *ALWAYS], chosen), on, config.weights)
-    (dataset,) = request.datasets()
-    (record,) = Reconstruction(request, dataset, [subject], probes, FileStore()).records()
-    return record

@@ -14,7 +14,7 @@ from cvbench.core.records import DataFacts, ModelFacts, RunRecord
 from cvbench.data import Dataset, open_dataset
 from cvbench.engine.coding import describe
 from cvbench.engine.device import environment, now, pick_device
-from cvbench.engine.loop import ENVIRONMENT, Loop, Made, Prepared, Progress, Rows, Unit, Work, silent
+from cvbench.engine.loop import ENVIRONMENT, Loop, Made, Prepared, Progress, Reader, Rows, Unit, Work, silent
 from cvbench.engine.measuring import Probes
 from cvbench.engine.subject import Init, Setting, Subject, facts_of, subject_of
 from cvbench.store import MemoryStore, Store, write_record
@@ -156,7 +156,7 @@ def environment_of(rows: Sequence[Rows], here: Mapping[str, str]) -> dict[str, s
 class DataTask:
     """A task on one data set of a run: who takes part, and the loop that goes through the samples.
 
-    `private` keeps the rows that must not outlive the process.
+    `private` keeps the rows that must not outlive the process; `reader` is the loop's.
     """
 
     request: Request
@@ -166,13 +166,14 @@ class DataTask:
     store: Store
     progress: Progress = silent
     private: Store = field(default_factory=MemoryStore)
+    reader: Reader | None = None
 
     def __post_init__(self) -> None:
         self.protocol, self.device = self.request.protocol, self.probes.device
         self.here = environment(self.device)
         self.loop = Loop(
             self, self.dataset, self.protocol, self.store, self.progress, self.request.strict,
-            environment=json.dumps(self.here),
+            environment=json.dumps(self.here), reader=self.reader,
         )  # fmt: skip
 
     def units(self, sample: Prepared) -> Iterable[Unit]:

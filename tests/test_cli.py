@@ -10,7 +10,8 @@ from conftest import PROTOCOL, record, signature
 from cvbench import weights
 from cvbench.cli import run_program
 from cvbench.commands import COMMANDS
-from cvbench.commands.options import split
+from cvbench.models import MODELS
+from cvbench.models.naming import split
 from cvbench.store import write_record
 from cvbench.weights import holdings
 
@@ -143,7 +144,7 @@ def test_mixed_records_are_refused_unless_allowed(tmp_path: Path, capsys: pytest
 
 
 def test_a_comma_before_an_option_belongs_to_the_model() -> None:
-    assert split(["a@x=1,y=2,b, c"]) == ("a@x=1,y=2", "b", "c")
+    assert split(["a@x=1,y=2,b, c"], MODELS) == ["a@x=1,y=2", "b", "c"]
 
 
 LIGHT = """

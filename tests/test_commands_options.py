@@ -7,33 +7,36 @@ import pytest
 from test_core_records import record
 
 from cvbench.cli import run_program
-from cvbench.commands.options import batch_size, data_names, named, split
-from cvbench.core.errors import UsageError
+from cvbench.commands.options import batch_size, data_names, metric_names, model_names
+from cvbench.core.errors import UnknownName, UsageError
 from cvbench.core.records import read_records
+from cvbench.metrics import METRICS
 from cvbench.store import write_record
 
 FAST = ("--set", "frames=2", "--set", "size=48", "--no-speed", "--device", "cpu", "--pictures", "0")
 
 
-@pytest.mark.parametrize(
-    ("texts", "names"),
-    [
-        ([], ()),
-        (["a,b", "c"], ("a", "b", "c")),
-        (["a", "a,b", "b"], ("a", "b")),
-        (["h264@crf=28,gop=8", "h264@crf=30", "x"], ("h264@crf=28,gop=8", "h264@crf=30", "x")),
-        (["a@x=1", "y=2"], ("a@x=1", "y=2")),
-        ([" a , ", ",b,"], ("a", "b")),
-    ],
-)
-def test_commas_and_repetition_both_list(texts: list[str], names: tuple[str, ...]) -> None:
-    assert split(texts) == names
-
-
 @pytest.mark.parametrize("texts", [[""], [","], ["", " , "]])
 def test_a_list_of_nothing_is_refused_and_not_the_default(texts: list[str]) -> None:
-    with pytest.raises(UsageError, match="--models"):
-        named("--models", texts, ["identity"])
+    for names, option in ((model_names, "--models"), (metric_names, "--metrics")):
+        with pytest.raises(UsageError, match=option):
+            names(texts, ["identity"])
+    with pytest.raises(UsageError, match="--data"):
+        data_names(texts, {})
+
+
+def test_all_and_patterns_stand_for_metrics_and_data_sets(tmp_path: Path) -> None:
+    metrics = metric_names(["all"])
+    assert metrics == tuple(name for name, m in METRICS.items() if m.task == "reconstruction")
+    assert metric_names(["psnr,lpips-*", "psnr"]) == ("psnr", *(m for m in metrics if m.startswith("lpips-")))
+    roots = {"davis": tmp_path, "msrvtt": tmp_path}
+    assert data_names(["all"], roots) == ("davis", "msrvtt", "msrvtt-val")
+    assert data_names(["sample*,davis"], roots) == ("sample", "sample-images", "sample-clips", "davis")
+    assert data_names(["ms*"], roots) == ("msrvtt", "msrvtt-val")
+    with pytest.raises(UnknownName, match="no metric is called 'zz"):
+        metric_names(["zz*"])
+    with pytest.raises(UnknownName, match="data set with a folder"):
+        data_names(["all"], {})
 
 
 def test_a_comma_in_the_name_of_a_file_that_is_there_splits_nothing(
@@ -41,7 +44,7 @@ def test_a_comma_in_the_name_of_a_file_that_is_there_splits_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("a,b").mkdir()
-    assert data_names(["a,b", "c,d", "x=a,b", "c"]) == ("a,b", "c", "d", "x=a,b")
+    assert data_names(["a,b", "c,d", "x=a,b", "c"], {}) == ("a,b", "c", "d", "x=a,b")
 
 
 @pytest.mark.parametrize("text", ["²", "٣", "0", "-1", "1.5", "", "1e3", "9" * 5000, "Auto", "１"])

@@ -8,12 +8,12 @@ import pytest
 
 from cvbench.cli import cli, run_program
 from cvbench.commands import COMMANDS
-from cvbench.commands.options import split
 from cvbench.core.protocol import protocol
 from cvbench.core.suites import load_suite
 from cvbench.data import DATASETS
 from cvbench.metrics import ALIASES, METRICS
 from cvbench.models import MODELS
+from cvbench.models.naming import split
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -102,11 +102,12 @@ def check_names(context: click.Context) -> None:
     if given.get("changes") is not None:
         protocol(given.get("protocol") or "cvbench-1", [c for c in given["changes"] if not c.isupper()])
     for name, known in (("models", MODELS), ("metrics", [*METRICS, *ALIASES])):
-        for spec in split(given.get(name) or ()):
+        for spec in split(given.get(name) or (), MODELS):
             if not (spec.isupper() or spec.partition("@")[0] in known or re.search(r"\.py:|^hf:|[/=]|:\w+$", spec)):
                 raise click.UsageError(f"no {name} {spec}")
     for spec in given.get("data") or ():
-        if not (spec.isupper() or spec.partition("=")[0] in DATASETS or Path(spec).exists() or "*" in spec):
+        place = spec.partition("=")[2] or spec
+        if not (spec.isupper() or spec.partition("=")[0] in DATASETS or Path(place).exists() or "*" in spec):
             raise click.UsageError(f"no data {spec}")
 
 

@@ -16,7 +16,8 @@ from cvbench.core.protocol import protocol
 from cvbench.core.records import RunRecord
 from cvbench.engine.coding import Coded
 from cvbench.engine.subject import Own
-from cvbench.models.own import is_own, load_own
+from cvbench.models.naming import is_own
+from cvbench.models.own import load_own
 from cvbench.store import FileStore
 from cvbench.tasks import reconstruction
 from cvbench.tasks.request import Request

@@ -2,42 +2,68 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from cvbench.core.config import load_config, pairs
-from cvbench.core.errors import Unwritable, UsageError
+from cvbench.core.errors import UnknownName, Unwritable, UsageError
 from cvbench.data import DATASETS
+from cvbench.metrics import METRICS
+from cvbench.models import MODELS
+from cvbench.models.naming import PATTERN, expanded, split
 from cvbench.probes import known_weights
 
 
-def split(texts: Iterable[str]) -> tuple[str, ...]:
-    """Split comma-separated lists, repeated or not; a comma before OPTION=VALUE belongs to the model before it."""
-    return tuple(dict.fromkeys(name for text in texts for name in _names(text)))
+def model_names(texts: Sequence[str], default: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return the models given with --models, `all`, patterns and families replaced by what they stand for.
+
+    Raises UsageError for no name at all, and for a pattern that matches nothing.
+    """
+    return expanded(_some("--models", texts, split(texts, MODELS), default), MODELS)
 
 
-def _names(text: str) -> list[str]:
-    parts: list[str] = []
-    for part in filter(None, map(str.strip, text.split(","))):
-        if parts and "@" in parts[-1] and "=" in part and "@" not in part:
-            parts[-1] += f",{part}"
-        else:
-            parts.append(part)
-    return parts
+def metric_names(texts: Sequence[str], default: Sequence[str] = (), task: str = "reconstruction") -> tuple[str, ...]:
+    """Return the metrics given with --metrics; `all` and patterns stand for those of the task. Raises UsageError."""
+    names = _some("--metrics", texts, [name.strip() for text in texts for name in text.split(",")], default)
+    known = [name for name, metric in METRICS.items() if metric.task == task]
+    return tuple(dict.fromkeys(each for name in names for each in matching("metric", name, known)))
 
 
-def named(option: str, texts: Sequence[str], default: Sequence[str] = ()) -> tuple[str, ...]:
-    """Return the names given with an option, `default` when it was not given. Raises UsageError for no name at all."""
-    names = split(texts)
-    if texts and not names:
+def data_names(texts: Sequence[str], roots: Mapping[str, Path]) -> tuple[str, ...]:
+    """Return the data sets given with --data; a comma in the name of what is there splits nothing.
+
+    `all` and patterns that match no file stand for the data sets that have a folder (`roots`). Raises UsageError.
+    """
+    given = [name.strip() for text in texts for name in ([text] if _is_there(text) else text.split(","))]
+    names = _some("--data", texts, given, ())
+    return tuple(dict.fromkeys(each for name in names for each in _data_meant(name, roots)))
+
+
+def _data_meant(name: str, roots: Mapping[str, Path]) -> Iterable[str]:
+    if name != "all" and (_is_there(name) or "/" in name or not any(fnmatchcase(known, name) for known in DATASETS)):
+        return [name]
+    configured = [known for known, entry in DATASETS.items() if known in roots or entry.folder in roots]
+    built_in = [known for known, entry in DATASETS.items() if entry.folder == ""]
+    return matching("data set with a folder", name, configured if name == "all" else [*built_in, *configured])
+
+
+def matching(kind: str, name: str, known: Sequence[str]) -> list[str]:
+    """Return what `all` or a pattern stands for; a name as it is. Raises UnknownName for what stands for nothing."""
+    if name != "all" and not PATTERN.search(name):
+        return [name]
+    found = [each for each in known if name == "all" or fnmatchcase(each, name)]
+    if not found:
+        raise UnknownName(kind, name, known)
+    return found
+
+
+def _some(option: str, texts: Sequence[str], names: Sequence[str], default: Sequence[str]) -> list[str]:
+    """Return the names, the default where the option was not given. Raises UsageError for no name at all."""
+    held = list(filter(None, names))
+    if texts and not held:
         raise UsageError(f"{option} names nothing; leave it out for the default")
-    return names or tuple(default)
-
-
-def data_names(texts: Iterable[str]) -> tuple[str, ...]:
-    """Split lists of data sets, repeated or with commas; a comma in the name of what is there splits nothing."""
-    names = (name.strip() for text in texts for name in ([text] if _is_there(text) else text.split(",")))
-    return tuple(dict.fromkeys(filter(None, names)))
+    return held or list(default)
 
 
 def _is_there(spec: str) -> bool:

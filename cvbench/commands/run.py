@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cvbench.commands.console import line, progress_bar
-from cvbench.commands.options import batch_size, changes_of, check_folder, data_names, named, weights_of
+from cvbench.commands.options import (
+    batch_size,
+    changes_of,
+    check_folder,
+    data_names,
+    metric_names,
+    model_names,
+    weights_of,
+)
 from cvbench.commands.results import finish
 from cvbench.core.config import load_config
 from cvbench.core.errors import UsageError
@@ -120,11 +128,11 @@ def build_request(given: Mapping[str, Any], suite: Suite, out: Path) -> tuple["R
     from cvbench.tasks.request import Request  # torch
 
     config = load_config(Path.cwd(), DATASETS, known_weights())
-    data, notes = choose_data(data_names(given["data"]), suite, config.data)
+    data, notes = choose_data(data_names(given["data"], config.data), suite, config.data)
     request = Request(
-        models=named("--models", given["models"], suite.models),
+        models=model_names(given["models"], suite.models),
         data=data,
-        metrics=named("--metrics", given["metrics"], suite.metrics),
+        metrics=metric_names(given["metrics"], suite.metrics),
         protocol=protocol(given["protocol"] or suite.protocol, changes_of(given)),
         speed=suite.speed if given["speed"] is None else given["speed"],
         limit=given["limit"],

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cvbench.commands.console import line, progress_bar
-from cvbench.commands.options import changes_of, check_folder, named, weights_of
+from cvbench.commands.options import changes_of, check_folder, metric_names, weights_of
 from cvbench.commands.results import finish
 from cvbench.core.errors import UsageError
 from cvbench.core.protocol import EvalProtocol, protocol
@@ -64,7 +64,7 @@ def command(**given: Any) -> int:
     or found no partner (named in the table's footnotes), 130 interrupted.
     """
     chosen = choose_protocol(given)
-    metrics = named("--metrics", given["metrics"])
+    metrics = metric_names(given["metrics"], task="generation")
     refuse_unused(given, resolve_metrics(metrics, chosen, "generation"))
     from cvbench.tasks.request import kept  # torch, for which no help waits
 

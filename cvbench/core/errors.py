@@ -3,6 +3,9 @@
 from collections.abc import Collection
 from difflib import get_close_matches
 
+SEVERAL = 24
+"""Names that fit into a message."""
+
 
 class CvbenchError(Exception):
     """Root of all errors a user can meet."""
@@ -16,8 +19,15 @@ class UnknownName(UsageError):
     """A name that stands in no registry."""
 
     def __init__(self, kind: str, name: str, known: Collection[str]) -> None:
-        nearest = get_close_matches(name, known) or sorted(known)
-        super().__init__(f"no {kind} is called {name!r}; try {', '.join(nearest)}")
+        super().__init__(
+            f"no {kind} is called {name!r}; try {', '.join(get_close_matches(name, known) or some(known))}"
+        )
+
+
+def some(known: Collection[str]) -> list[str]:
+    """Return all of a few names; of many the first ones and how many there are."""
+    names = sorted(known)
+    return names if len(names) <= SEVERAL else [*names[: SEVERAL // 2], f"… ({len(names)} in all)"]
 
 
 class UnreadableSample(CvbenchError):

@@ -44,7 +44,8 @@ class ModelFacts:
 
     `digest` stands for weights, options and code, `revision` is the commit of the repository that the weights came
     from. `computes_in` is the dtype that ran, where it is not the protocol's. `window` is that of
-    `cvbench.core.types.Traits`. Records older than a field have its default.
+    `cvbench.core.types.Traits`, `spec` what a label stands for, "" where the name is no label. Records older than a
+    field have its default.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ModelFacts:
     window: int = 0
     revision: str = ""
     computes_in: str = ""
+    spec: str = ""
 
 
 @dataclass(frozen=True)

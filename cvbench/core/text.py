@@ -5,15 +5,27 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
+from cvbench.core.errors import UsageError
+
 STAND_INS = {
     "–": "-", "−": "-", "—": "-", "…": "...", "→": "->", "↑": "^", "↓": "v", "×": "x", "✓": "yes", "±": "+-",
     "·": ".", "•": "*", "σ": "sigma", "‘": "'", "’": "'", "“": '"', "”": '"', "≤": "<=", "≥": ">=",
 }  # fmt: skip
 """What stands for a sign of ours where the encoding of an output does not hold it."""
+CONTROLS = ("Cc", "Cs", "Zl", "Zp")
+"""Kinds of characters that end a line, steer a terminal, or are none."""
+TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+"""Characters that turn the direction of what follows, so that a line reads otherwise than it is."""
 SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}
 BREAKS = "\n\t\u2028\u2029"
 JOINERS = "\u200c\u200d"
 """Invisible, but part of how words and emoji are written."""
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError for a name that would not be read as it is: with control characters or turned directions."""
+    if any(unicodedata.category(sign) in CONTROLS or unicodedata.bidirectional(sign) in TURNS for sign in name):
+        raise UsageError(f"the name {name!r} holds control characters; leave them out")
 
 
 def visible(text: str) -> str:

@@ -1,22 +1,17 @@
 """Data sets: named ones, and any folder, glob or file. Opening decodes nothing; no torch."""
 
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from cvbench.core.errors import UnknownName, UsageError
+from cvbench.core.text import check_name
 from cvbench.data.dataset import Dataset, DatasetEntry, Item, read_stable
 from cvbench.data.files import Reader, escaped
 from cvbench.data.folder import home, open_path, there
 from cvbench.data.named import DATASETS
 
 __all__ = ["DATASETS", "Dataset", "DatasetEntry", "Item", "labelled", "open_dataset", "read_stable"]
-
-CONTROLS = ("Cc", "Cs", "Zl", "Zp")
-"""Kinds of characters that end a line, steer a terminal, or are none."""
-TURNS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
-"""Characters that turn the direction of what follows, so that a line reads otherwise than it is."""
 
 
 def open_dataset(spec: str, roots: Mapping[str, Path], limit: int | None = None, reader: Reader = "pyav") -> Dataset:
@@ -65,8 +60,7 @@ def labelled(spec: str) -> tuple[str, str]:
     name, equals, path = spec.partition("=")
     if not equals or not name.strip() or "/" in name or "\\" in name or name in DATASETS or there(spec):
         return "", spec
-    if any(unicodedata.category(sign) in CONTROLS or unicodedata.bidirectional(sign) in TURNS for sign in name):
-        raise UsageError(f"the name {name!r} holds control characters; leave them out")
+    check_name(name)
     return name, path
 
 

@@ -108,20 +108,22 @@ class Subject:
 class Listed(Subject):
     """A model of the registry or the hub. Raises MissingWeights or BadWeights at once, before any clip is read."""
 
-    def __init__(self, spec: str, setting: Setting) -> None:
-        self.label, self.entry, self.options = models.parse(spec)
-        self.setting = setting
+    def __init__(self, spec: str, setting: Setting, name: str = "") -> None:
+        self.entry_name, self.entry, self.options = models.parse(spec)
+        self.setting, self.spec = setting, spec
+        given = {**setting.weights, self.entry_name: Path(self.entry.place)} if self.entry.place else setting.weights
         self.random = setting.init == "random" and self.entry.source is not None
         source = None if self.random else self.entry.source
-        self.path = weights.fetch(self.label, source, setting.weights) if source else None
+        self.path = weights.fetch(self.entry_name, source, given) if source else None
         self.held = weights.identity(self.path, self.entry.source) if self.path else None
-        facts = facts_of(spec, self.entry, self._identity(), "random" if self.random else "weights")
-        self.facts = replace(facts, revision=self.held.revision if self.held else "")
+        facts = facts_of(name or spec, self.entry, self._identity(), "random" if self.random else "weights")
+        self.facts = replace(facts, revision=self.held.revision if self.held else "", spec=spec if name else "")
 
     def _identity(self) -> str:
         held = [self.held.sha256, self.held.revision] if self.held else [f"random:{self.setting.protocol.seed}"]
         made = [self.entry.build, dict(self.entry.config), self.options, self.entry.version]
-        return digest([self.label, made, held if self.entry.source else _codec_version(self.entry)])
+        known_as = "" if self.entry.place else self.entry_name  # weights may move, and are known by what they hold
+        return digest([known_as, made, held if self.entry.source else _codec_version(self.entry)])
 
     def key(self, shape: Shape) -> str | None:
         """Return the digest of weights, entry, options and adapter version."""
@@ -131,7 +133,7 @@ class Listed(Subject):
         """Return the same model in float32, None where the dtype makes no difference: codecs, floors, float32."""
         if self.setting.protocol.dtype == "fp32" or self.entry.source is None:
             return None
-        return Listed(self.facts.name, replace(self.setting, protocol=replace(self.setting.protocol, dtype="fp32")))
+        return Listed(self.spec, replace(self.setting, protocol=replace(self.setting.protocol, dtype="fp32")))
 
     @cached_property
     def model(self) -> Any:
@@ -157,12 +159,12 @@ class Own(Subject):
     handed over nothing is known for certain: its rows live in the process, unless it states a `cache_key`.
     """
 
-    def __init__(self, name: str, model: Any, setting: Setting, code: OwnModel | None = None) -> None:
+    def __init__(self, name: str, model: Any, setting: Setting, code: OwnModel | None = None, spec: str = "") -> None:
         self.setting, self.code = setting, code
         with self._imports():
             self.given = _with_methods(model)
             self._prepare()
-            self.facts = self._facts(name)
+            self.facts = replace(self._facts(name), spec=spec)
         self._behaviour: dict[Shape, str | None] = {}
 
     def _prepare(self) -> None:
@@ -284,16 +286,17 @@ class _Adapted:
 
 
 def subject_of(model: Any, setting: Setting, name: str = "") -> Subject:
-    """Return the subject for a name of the registry or the hub, FILE.py:FACTORY, or an object.
+    """Return the subject for [LABEL=]SPEC, a name of the registry or the hub, a path or FILE.py:FACTORY, or an object.
 
     Raises UsageError for unknown names and for objects without `encode` and `decode`, MissingWeights, BadWeights.
     """
     if not isinstance(model, str):
         return Own(name or type(model).__name__, model, setting)
-    if not models.is_own(model):
-        return Listed(model, setting)
-    own = load_own(model)
-    return Own(name or model, own.model, setting, own)
+    label, spec = models.labelled(model)
+    if not models.is_own(spec):
+        return Listed(spec, setting, name or label)
+    own = load_own(spec)
+    return Own(name or label or spec, own.model, setting, own, spec if name or label else "")
 
 
 def protocol_for(model: Any, protocol: EvalProtocol) -> EvalProtocol:

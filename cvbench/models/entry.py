@@ -34,7 +34,7 @@ class ModelEntry:
     `build` names "module:class"; the class takes a Loading or, where its constructor is for people, has a class
     method `build` that does (see `models.build`). `options` are what a user may set (`h264@crf=28`) with their
     defaults, `config` is handed to the adapter. `version` enters the cache key: raise it when the adapter's numbers
-    may change.
+    may change. `place` is where weights lie that a user named by their path.
     """
 
     about: str
@@ -48,3 +48,4 @@ class ModelEntry:
     licence: str = ""
     compatible: str = ""
     version: int = 1
+    place: str = ""

@@ -5,7 +5,7 @@ from typing import Any
 
 from cvbench.core.config import place_on_hub
 from cvbench.core.errors import MissingWeights, UsageError
-from cvbench.models.autoencoders import AUTOENCODERS
+from cvbench.models.autoencoders import AUTOENCODERS, Config
 from cvbench.models.building import INDEX, full_config, on_meta
 from cvbench.models.diffusers import halves, measure
 from cvbench.models.entry import ModelEntry
@@ -25,7 +25,16 @@ def hub_entry(spec: str) -> ModelEntry:
     of AUTOENCODERS, MissingWeights where the hub cannot be asked, BadWeights for a config that makes no network.
     """
     repo, folder = _split(spec)
-    config = _config(spec, repo, folder)
+    return described(spec, _config(spec, repo, folder), Source(_files(spec, repo, folder), repo))
+
+
+def described(spec: str, config: Config, source: Source) -> ModelEntry:
+    """Return the entry of the autoencoder that a config.json describes; traits and parameters follow from it.
+
+    Raises UsageError, naming `spec`, for a class that is none of AUTOENCODERS, BadWeights for a config that makes no
+    network.
+    """
+    config = dict(config)
     name = str(config.pop("_class_name", "without _class_name"))
     if name not in AUTOENCODERS:
         raise UsageError(f"{spec}: its config.json is of a {shown(name)}; supported are {', '.join(AUTOENCODERS)}")
@@ -34,11 +43,11 @@ def hub_entry(spec: str) -> ModelEntry:
         traits = measure(name, full)
         params = halves(on_meta(name, {**full, "regularizer": "kl"}))  # FSQ has none, and none of its own parameters
     return ModelEntry(
-        f"{name} of {repo}",
+        f"{name} of {source.repo or source.page}",
         "cvbench.models.diffusers:Diffusers",
         traits,
         config={"_class_name": name, **config},
-        source=Source(_files(spec, repo, folder), repo),
+        source=source,
         params=params,
     )
 

@@ -15,16 +15,11 @@ from typing import Any
 
 from cvbench.core.digest import digest
 from cvbench.core.errors import CvbenchError, UsageError
+from cvbench.models.naming import OWN, arguments
 
 INSTALLED = tuple(Path(sysconfig.get_path(key)).resolve() for key in ("stdlib", "platstdlib"))
 """Where Python's own modules lie."""
 PACKAGE = Path(__file__).resolve().parents[1]
-
-
-def is_own(spec: str) -> bool:
-    """Tell whether `spec` names a user's own model: path/to/file.py:factory or package.module:factory."""
-    head, colon, tail = spec.rpartition(":")
-    return bool(colon) and tail.isidentifier() and head != "hf" and "@" not in tail
 
 
 class Workspace:
@@ -127,8 +122,14 @@ class OwnModel:
 
 
 def load_own(spec: str) -> OwnModel:
-    """Call a user's factory. Raises UsageError when file, module or factory is not there, fails, or makes no model."""
-    head, _, factory = spec.rpartition(":")
+    """Call a user's factory with its arguments: FILE.py:FACTORY@KEY=VALUE,...
+
+    Raises UsageError when file, module or factory is not there, fails, or makes no model.
+    """
+    parts = OWN.fullmatch(spec)
+    if parts is None:
+        raise UsageError(f"{spec!r} is neither FILE.py:FACTORY nor package.module:FACTORY")
+    head, factory, given = parts["place"], parts["factory"], arguments(spec, parts["options"])
     is_file = head.endswith(".py")
     if is_file and not Path(head).is_file():
         raise UsageError(f"--models: {head} is no file")
@@ -137,11 +138,12 @@ def load_own(spec: str) -> OwnModel:
         importlib.invalidate_caches()
         with workspace.entered():
             module = _run_file(Path(head)) if is_file else importlib.import_module(head)
-            model = getattr(module, factory)()
+            model = getattr(module, factory)(**given)
     except CvbenchError:
         raise
     except (Exception, SystemExit) as error:  # the user's code may raise anything
-        raise UsageError(f"--models {spec}: {type(error).__name__}: {error}") from error
+        hint = "; two models are told apart by a second --models" if given and isinstance(error, TypeError) else ""
+        raise UsageError(f"--models {spec}: {type(error).__name__}: {error}{hint}") from error
     return OwnModel(model, factory, workspace, None if is_file else module)
 
 

@@ -57,7 +57,7 @@ def run(
         task = Reconstruction(request, dataset, subjects, probes, store or FileStore(), progress)
         failed = (failed_record(facts, error, dataset, request) for facts, error in refused)
         found = [task.write(record, tell) for record in chain(failed, task.records())]
-        records += sorted(found, key=lambda record: request.models.index(record.model.name))
+        records += sorted(found, key=lambda record: request.names.index(record.model.name))
         try:
             task.keep_pictures(found)
             for model, why in task.unpictured.items():

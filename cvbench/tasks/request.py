@@ -40,6 +40,11 @@ class Request:
     out: Path | None = None
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """What the models are called: their labels, or as they were typed."""
+        return tuple(map(models.called, self.models))
+
+    @property
     def setting(self) -> Setting:
         """What all models of the run share."""
         return Setting(self.protocol, pick_device(self.device), self.weights, self.init)
@@ -81,8 +86,10 @@ def kept(record: RunRecord, out: Path | None, place: str = "", tell: Tell | None
 def line_up(request: Request, setting: Setting) -> tuple[list[Subject], list[Refused]]:
     """Return the models that can run, and for each of the others its facts and what went wrong.
 
-    Raises UsageError for unknown names; these are mistakes of the request, not of a model.
+    Raises UsageError for unknown names and for two models of one; these are mistakes of the request, not of a model.
     """
+    if twice := next((name for name in request.names if request.names.count(name) > 1), None):
+        raise UsageError(f"two models are called {twice}: tell them apart by LABEL=MODEL")
     subjects: list[Subject] = []
     refused: list[Refused] = []
     for spec in request.models:
@@ -99,8 +106,10 @@ def line_up(request: Request, setting: Setting) -> tuple[list[Subject], list[Ref
 
 def _facts_of_refused(spec: str) -> ModelFacts:
     """Return what is known of a model that could not be loaded: of one on the hub that cannot be asked, its name."""
-    name = spec.partition("@")[0]
-    return facts_of(spec, models.parse(spec)[1]) if name in models.MODELS else ModelFacts(spec, "")
+    label, spec = models.labelled(spec)
+    known = spec.partition("@")[0] in models.MODELS
+    facts = facts_of(spec, models.parse(spec)[1]) if known else ModelFacts(spec, "")
+    return replace(facts, name=label, spec=spec) if label else facts
 
 
 @contextlib.contextmanager

@@ -23,6 +23,8 @@ from cvbench.core.types import Sampling
 from cvbench.data import open_dataset
 from cvbench.data.frames import read_file
 from cvbench.store import FileStore
+from cvbench.store.entries import heads
+from cvbench.store.shards import shards_in as shards_of_cache
 from cvbench.tasks.scoring.pairs import read_prompts
 from cvbench.tasks.scoring.sets import open_csv
 from cvbench.weights import config_in, path_digest, read_tensors, shards_in
@@ -216,27 +218,24 @@ def run_again(file: Path) -> bool:
 
 
 def read_cache(file: Path) -> bool:
-    """Read what stands under a key of the cache: nothing, or what was written there."""
-    store, kind = FileStore(Path("cache")), file.parent.parent.name
-    whole = FileStore(Path("whole"))
-    if kind == "rows":
-        read, kept = store.rows(file.name), whole.rows(file.name)
-        same = read.keys() == kept.keys() and all(np.array_equal(read[k], kept[k]) for k in kept)
-    else:
-        read, kept = store.facts(file.name), whole.facts(file.name)
-        same = read == kept
-    if read and not same:
-        raise Finding(f"other {kind} from a damaged file of the cache")
-    return bool(read)
+    """Read what stands under each key of the cache: nothing, or what was written there."""
+    shards_of_cache.cache_clear()
+    store, whole = FileStore(Path("cache")), FileStore(Path("whole"))
+    (shard,) = Path("whole/store").glob("*.shard")
+    with shard.open("rb") as opened:
+        keys = {head.key.hex() for _, head in heads(opened.fileno(), 0, lambda _: None)}
+    rows = [(store.rows(key), whole.rows(key)) for key in keys]
+    facts = [(store.facts(key), whole.facts(key)) for key in keys]
+    other = [read for read, kept in rows if any(not np.array_equal(read[name], kept[name]) for name in read)]
+    if other or any(read is not None and read != kept for read, kept in facts):
+        raise Finding(f"other rows or facts from a damaged {file.name} of the cache")
+    return any(read for read, _ in rows)
 
 
-def in_cache(kind: str) -> Callable[[Path], Path]:
-    def make(folder: Path) -> Path:
-        file = in_run(f"cache/{kind}/*/*")(folder)
-        shutil.copytree(folder / "cache", folder / "whole")
-        return file
-
-    return make
+def cached(folder: Path) -> Path:
+    file = in_run("cache/store/*.shard")(folder)
+    shutil.copytree(folder / "cache", folder / "whole")
+    return file
 
 
 RECORDS = (
@@ -379,8 +378,7 @@ KINDS: dict[str, Kind] = {
     "index of pictures": Kind(in_run("out/pictures/*.json"), REPORTS, "json"),
     "stored picture": Kind(in_run("out/pictures/**/*.webp"), REPORTS),
     "interpolated.json": Kind(interpolated, MOVING[-1:], "json"),
-    "cache of rows": Kind(in_cache("rows"), (read_cache, read_cache, run_again)),
-    "cache of facts": Kind(in_cache("facts"), (read_cache, read_cache, run_again)),
+    "cache": Kind(cached, (read_cache, read_cache, run_again)),
     "cvbench.toml": Kind(text("cvbench.toml", CONFIG), CONFIGURED, "toml"),
     **{f"table-{n}.toml": Kind(table_file(n), (program("table", "FILE"), program("table", "FILE", "--published",
        "--from", "out", "--allow-mixed")), "toml") for n in (1, 3, 4, 6)},

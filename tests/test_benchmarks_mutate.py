@@ -13,7 +13,7 @@ import mutate
 import mutate_files
 from mutate_files import KINDS, Finding, outcome
 
-SLICE = ("picture.png", "clip.mkv", "record", "index of pictures", "cache of rows", "cvbench.toml", "table-1.toml",
+SLICE = ("picture.png", "clip.mkv", "record", "index of pictures", "cache", "cvbench.toml", "table-1.toml",
          "prompts.csv", "coco captions", "torch zip", "safetensors")  # fmt: skip
 
 

@@ -4,6 +4,7 @@ With a stand-in for I3D that projects a clip's pixels with a fixed random matrix
 own, for with a common one the second run would only read what the first has found.
 """
 
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -153,9 +154,6 @@ def test_features_that_are_not_finite_are_a_reason(
 
 def test_rows_of_targets_that_were_lost_are_measured_again(clips: Path, tmp_path: Path, projection: Projection) -> None:
     first = rfvd(clips, tmp_path / "rows")
-    files = [
-        path for path in (tmp_path / "rows" / "rows").rglob("*") if path.is_file() and not path.name.startswith(".")
-    ]
-    for path in files[::2]:
-        path.write_bytes(path.read_bytes()[:100])
+    (shard,) = (tmp_path / "rows").glob("store/*.shard")
+    os.truncate(shard, shard.stat().st_size // 2)
     assert rfvd(clips, tmp_path / "rows") == first

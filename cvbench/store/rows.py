@@ -2,25 +2,24 @@
 
 import contextlib
 import hashlib
-import io
 import json
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import platformdirs
-from filelock import FileLock
 
-from cvbench.store.files import atomic
+from cvbench.store import earlier
+from cvbench.store.entries import FACTS, ROWS, TEXT
+from cvbench.store.packing import Damaged, pack_rows, unpack_rows
+from cvbench.store.shards import shards_in
 
-HEAD = b"cvbench 1 "
-LARGEST = 1 << 30
-"""Bytes of a stored file; nothing that is written is larger."""
 PATIENCE = 60.0
-"""Seconds to wait for another writer of the same folder."""
+"""Seconds to wait for another writer of the same folder of records."""
+FOLDER = "store"
+"""Where the shards lie, below the cache folder."""
 Rows = Mapping[str, np.ndarray]
 
 
@@ -42,6 +41,10 @@ class Store(Protocol):
 
     def remember(self, key: str, value: object) -> None:
         """Store a JSON value under `key`."""
+        ...
+
+    def refresh(self) -> None:
+        """See at once what other processes have added; without it that is seen a moment later."""
         ...
 
 
@@ -68,69 +71,90 @@ class MemoryStore:
         """Store a JSON value under `key`."""
         self._facts[key] = value
 
+    def refresh(self) -> None:
+        """Do nothing: no other process adds anything."""
+
 
 class FileStore:
-    """A folder shared by all runs of a user, and by runs at the same time.
+    """A folder shared by all runs of a user, and by runs at the same time, on one machine or many.
 
-    A file holds what stands under one key, and the digest of key and content: a file that is damaged, cut short or
-    under another's name counts as missing. Additions to one key wait for each other, so that none is lost. Where the
-    folder cannot be written, everything is kept in memory for as long as the process lives, and `trouble` says why.
+    Each process appends to a shard of its own, so that none waits for another and a killed one leaves a torn tail at
+    most; under one key rows add up. An entry that is damaged, cut short or under another's key counts as missing.
+    Where the folder cannot be written, everything is kept in memory for as long as the process lives, and `trouble`
+    says why. Keys are SHA-256 in hex.
     """
 
     def __init__(self, root: Path | None = None) -> None:
         self.root = root or cache_root()
         self.trouble = ""
         self._unwritten = MemoryStore()
-        self._locks: dict[Path, FileLock] = {}  # at most 256, one a folder: making one takes longer than taking it
+        self._shards = shards_in(shards_of(self.root))
+        self._earlier = earlier.Earlier(self.root)
+        self._texts: dict[bytes, str] = {}
 
     def rows(self, key: str) -> dict[str, np.ndarray]:
         """Return the arrays under `key`, none when there are none."""
-        return {**_arrays(self._read("rows", key)), **self._unwritten.rows(key)}
+        found: dict[str, np.ndarray] = {}
+        for content in self._contents(ROWS, key):
+            with contextlib.suppress(Damaged):
+                found |= unpack_rows(content, self._text)
+        return found | self._unwritten.rows(key)
 
     def add(self, key: str, rows: Rows) -> None:
-        """Add arrays under `key`, keeping those of other names."""
-        with self._keeping(lambda: self._unwritten.add(key, rows)), self._alone("rows", key):
-            out = io.BytesIO()
-            np.savez(out, allow_pickle=False, **{**_arrays(self._read("rows", key)), **rows})
-            self._write("rows", key, out.getvalue())
+        """Add arrays under `key`, keeping those of other names. Raises ValueError for arrays of objects."""
+        with self._keeping(lambda: self._unwritten.add(key, rows)):
+            self._shards.append(ROWS, bytes.fromhex(key), pack_rows(rows, self._keep_text))
 
     def facts(self, key: str) -> Any:
         """Return the JSON value under `key`, or None."""
         found = self._unwritten.facts(key)
-        content = self._read("facts", key) if found is None else None
-        return found if content is None else json.loads(content)
+        contents = self._contents(FACTS, key) if found is None else []
+        return json.loads(contents[-1]) if contents else found
 
     def remember(self, key: str, value: object) -> None:
         """Store a JSON value under `key`."""
         content = json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass")
         with self._keeping(lambda: self._unwritten.remember(key, value)):
-            self._write("facts", key, content)
+            self._shards.append(FACTS, bytes.fromhex(key), content)
 
-    def _path(self, kind: str, key: str) -> Path:
-        return self.root / kind / key[:2] / key
+    def refresh(self) -> None:
+        """See at once what other processes have added, on other machines too; without it a moment later."""
+        self._shards.refresh()
 
-    def _read(self, kind: str, key: str) -> bytes | None:
-        """Return a file's content, None unless it is just what was written under this key."""
-        path = self._path(kind, key)
-        try:
-            if path.stat().st_size > LARGEST:
-                return None
-            head, _, content = path.read_bytes().partition(b"\n")
-        except OSError:
-            return None
-        return content if head == _head(key, content) else None
+    def take_over(self) -> int:
+        """Read a whole cache of earlier versions into this one, and return of how many files. Raises OSError."""
+        return self._earlier.hand_all_over(self._take)
 
-    def _write(self, kind: str, key: str, content: bytes) -> None:
-        with atomic(self._path(kind, key)) as file:
-            file.write(_head(key, content) + b"\n" + content)
+    def _contents(self, kind: int, key: str) -> list[bytes]:
+        if self._earlier.kinds:
+            self._earlier.hand_over(kind, key, self._take)
+        return self._shards.find(kind, bytes.fromhex(key))
 
-    @contextlib.contextmanager
-    def _alone(self, kind: str, key: str) -> Iterator[None]:
-        folder = self._path(kind, key).parent
-        if folder not in self._locks:
-            self._locks[folder] = FileLock(folder / ".lock", timeout=PATIENCE)
-        with self._locks[folder]:  # which makes the folder where it is not there, or no longer
-            yield
+    def _take(self, kind: int, key: bytes, content: bytes, when: int) -> None:
+        rows = earlier.arrays(content) if kind == ROWS else {}
+
+        def in_memory() -> None:
+            if kind == ROWS:
+                self._unwritten.add(key.hex(), rows)
+            else:
+                self._unwritten.remember(key.hex(), json.loads(content))
+
+        with self._keeping(in_memory):
+            self._shards.append(kind, key, pack_rows(rows, self._keep_text) if kind == ROWS else content, when)
+
+    def _keep_text(self, text: str) -> bytes:
+        """Keep a long text once, and return what it is found by."""
+        key = hashlib.sha256(text.encode()).digest()
+        if self._text(key) is None:
+            self._shards.append(TEXT, key, text.encode())
+            self._texts[key] = text
+        return key
+
+    def _text(self, key: bytes) -> str | None:
+        if key not in self._texts:
+            for content in self._shards.find(TEXT, key):
+                self._texts[key] = content.decode()
+        return self._texts.get(key)
 
     @contextlib.contextmanager
     def _keeping(self, in_memory: Any) -> Iterator[None]:
@@ -145,18 +169,9 @@ class FileStore:
             )
 
 
-def _head(key: str, content: bytes) -> bytes:
-    return HEAD + hashlib.sha256(key.encode() + b"\n" + content).hexdigest().encode()
-
-
-def _arrays(content: bytes | None) -> dict[str, np.ndarray]:
-    if content is None:
-        return {}
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # another version's file
-        return {}
+def shards_of(root: Path) -> Path:
+    """Return the folder of the shards of a cache."""
+    return (root / FOLDER).absolute()
 
 
 def cache_root() -> Path:

@@ -14,6 +14,7 @@ from cvbench.commands import COMMANDS
 from cvbench.commands.codes import BROKEN, DONE, INCOMPLETE, INTERRUPTED, REGRESSION, USAGE
 from cvbench.commands.console import echo
 from cvbench.commands.crash import summary, write_report
+from cvbench.commands.defaults import with_profile
 from cvbench.core.errors import CvbenchError, UsageError
 from cvbench.core.text import ERRORS, one_line
 
@@ -32,7 +33,7 @@ class Program(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = importlib.import_module(f"cvbench.commands.{cmd_name}").command
-        return command
+        return with_profile(command, (cmd_name,))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands and what they do, without importing them."""

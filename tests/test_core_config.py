@@ -54,7 +54,7 @@ def test_without_a_file_there_is_nothing(tmp_path: Path) -> None:
         (f"x = {'[' * 100_000}", "nested too deeply"),
         ("[data", "is no TOML"),
         ("données = 1".encode("latin-1"), "is no TOML"),
-        ('[modles]\na = "b"', r"unknown 'modles'; it may hold the tables \[data\] and \[weights\]"),
+        ('[modles]\na = "b"', r"unknown 'modles'; it may hold the tables \[data\], \[weights\], \[defaults\]"),
         ('"\\u001b[2J" = 1', r"unknown '\\x1b\[2J'"),
     ],
     ids=range(16),

@@ -27,7 +27,14 @@ from cvbench.store import atomic
     help="How much worse is allowed; repeatable; speed=1.2: slower.",
 )
 @click.option("--speed-reference", metavar="MODEL", help="What speed is measured against.  [default: a floor or codec]")
-@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Write JUnit XML.")
+@click.option(
+    "--junit",
+    "--junitxml",
+    "junit",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write JUnit XML.",
+)
 @click.option("--github", is_flag=True, help="Print annotations and write the summary of a GitHub job.")
 def command(
     run: Path, against: Path, tolerance: Sequence[str], speed_reference: str | None, junit: Path | None, github: bool

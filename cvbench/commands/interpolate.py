@@ -18,7 +18,7 @@ from cvbench.models.interp_entries import INTERPOLATION
 @click.option(
     "--model", default="rife", show_default=True, help="rife, rife-m, rife-eccv2022, interp-repeat or interp-linear."
 )
-@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
+@click.option("--out", "-o", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights on this machine.")
 def command(source: Path, factor: int, model: str, out: Path, device: str, weights: Sequence[str]) -> int:

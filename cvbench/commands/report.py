@@ -19,7 +19,7 @@ from cvbench.store import write_text
     "runs", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="RUN_OR_FOLDER..."
 )
 @click.option(
-    "--out", type=click.Path(path_type=Path), help="The file, or with --markdown the folder.  [default: in RUN]"
+    "--out", "-o", type=click.Path(path_type=Path), help="The file, or with --markdown the folder.  [default: in RUN]"
 )
 @click.option("--title", default="Autoencoders compared", show_default=True)
 @click.option("--markdown", is_flag=True, help="Write report.md with static pictures, for a README.")

@@ -63,7 +63,9 @@ table's footnotes), 4 an error of cvbench itself, 130 interrupted.
     "--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change a field of the protocol; repeatable."
 )
 @click.option("--limit", type=click.IntRange(1), help="Only the first N samples of each data set.")
-@click.option("--out", type=click.Path(path_type=Path), help="Where records and tables go.  [default: reports/SUITE]")
+@click.option(
+    "--out", "-o", type=click.Path(path_type=Path), help="Where records and tables go.  [default: reports/SUITE]"
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
 @click.option(
     "--dtype", type=click.Choice(["fp32", "tf32", "bf16", "fp16"]), help="Of the networks; the same as --set dtype=."
@@ -81,7 +83,9 @@ table's footnotes), 4 an error of cvbench itself, 130 interrupted.
 @click.option("--speed/--no-speed", default=None, help="Measure speed and memory too.  [default: the suite's]")
 @click.option("--pictures", type=click.IntRange(0), help="Samples pictured in `report`.  [default: 3]")
 @click.option("--intervals", is_flag=True, help="Print 95 % intervals.")
-@click.option("--strict", is_flag=True, help="Stop at the first sample or model that fails.")
+@click.option(
+    "--strict", "--fail-fast", "-x", "strict", is_flag=True, help="Stop at the first sample or model that fails."
+)
 def command(**given: Any) -> int:
     """Parse the options of `run`, run, write and print."""
     suite = load_suite(given["suite"])

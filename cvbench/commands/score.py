@@ -40,7 +40,7 @@ from cvbench.metrics import resolve as resolve_metrics
     "--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change a field of the protocol; repeatable."
 )
 @click.option("--limit", type=click.IntRange(1), help="Only the first N samples of each set.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("reports/score"), show_default=True)
+@click.option("--out", "-o", type=click.Path(path_type=Path), default=Path("reports/score"), show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights on this machine; repeatable.")
 @click.option(

@@ -10,9 +10,21 @@ from typing import Any
 
 from cvbench.core.errors import UnknownName, UsageError
 
+FILE = "cvbench.toml"
 TABLES = {"data": "folder of a data set", "weights": "weights of a model"}
+OPTIONS = ("defaults", "profiles")
+"""Tables of options: those of every call, and by name those of calls with --profile."""
+HOLDS = "it may hold the tables [data], [weights], [defaults] and [profiles.NAME]"
 ON_THE_HUB = "hf:"
 """Before names that no registry holds: models by their place on the hub."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Options of commands, as TOML holds them: those of every call, and of profiles by name."""
+
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    profiles: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -30,7 +42,7 @@ def load_config(folder: Path, known_data: Collection[str], known_weights: Collec
     field, for a file that is no TOML or has tables or values of another kind, and where CVBENCH_DATA or
     CVBENCH_WEIGHTS names no folder; UnknownName for a name that is none.
     """
-    file = folder / "cvbench.toml"
+    file = folder / FILE
     tables = _read(file)
     check_names(tables["data"], known_data, f"data set ([data] in {file})")
     if known_weights is not None:
@@ -39,6 +51,14 @@ def load_config(folder: Path, known_data: Collection[str], known_weights: Collec
     folder_named_by("CVBENCH_WEIGHTS")
     found = {name: root / name for name in known_data if root and (root / name).is_dir()}
     return Config({**found, **tables["data"]}, tables["weights"])
+
+
+def settings_in(folder: Path) -> Settings:
+    """Read the options in `folder`'s `cvbench.toml`. Raises UsageError for a file that is no TOML, or other tables."""
+    file = folder / FILE
+    tables = _known(file)
+    defaults, profiles = (_table(file, name, tables.get(name, {})) for name in OPTIONS)
+    return Settings(defaults, {name: _table(file, f"profiles.{name}", table) for name, table in profiles.items()})
 
 
 def check_names(names: Iterable[str], known: Collection[str], kind: str) -> None:
@@ -80,24 +100,35 @@ def folder_named_by(variable: str) -> Path | None:
 
 
 def _read(file: Path) -> dict[str, dict[str, Path]]:
-    tables = _parsed(file)
-    unknown = [repr(key[:80]) for key in tables if key not in TABLES]
-    if unknown:
-        raise UsageError(f"{file}: unknown {', '.join(unknown[:8])}; it may hold the tables [data] and [weights]")
+    tables = _known(file)
     return {table: _paths(file, table, tables.get(table, {})) for table in TABLES}
+
+
+def _known(file: Path) -> dict[str, Any]:
+    tables = _parsed(file)
+    unknown = [repr(key[:80]) for key in tables if key not in (*TABLES, *OPTIONS)]
+    if unknown:
+        raise UsageError(f"{file}: unknown {', '.join(unknown[:8])}; {HOLDS}")
+    return tables
+
+
+def _table(file: Path, name: str, values: object) -> dict[str, Any]:
+    if not isinstance(values, dict):
+        raise UsageError(f"{file}: {name} must be a table, [{name}] with lines OPTION = VALUE; got {_kind(values)}")
+    return values
 
 
 def _parsed(file: Path) -> dict[str, Any]:
     if not os.path.lexists(file):
         return {}
     if not file.is_file():
-        raise UsageError(f"{file} is no file; move it away, or put a file with the tables [data] and [weights] there")
+        raise UsageError(f"{file} is no file; move it away, or put a file there: {HOLDS}")
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{file} cannot be read: {error.strerror or error}") from error
     except RecursionError as error:
-        raise UsageError(f"{file} is nested too deeply; it may hold the tables [data] and [weights]") from error
+        raise UsageError(f"{file} is nested too deeply; {HOLDS}") from error
     except ValueError as error:  # of TOML, of UTF-8, of a number with thousands of digits
         raise UsageError(f"{file} is no TOML: {error}") from error
 

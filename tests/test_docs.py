@@ -13,7 +13,7 @@ from cvbench.core.suites import load_suite
 from cvbench.data import DATASETS
 from cvbench.metrics import ALIASES, METRICS
 from cvbench.models import MODELS
-from cvbench.models.naming import split
+from cvbench.models.naming import expanded, split
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -102,7 +102,7 @@ def check_names(context: click.Context) -> None:
     if given.get("changes") is not None:
         protocol(given.get("protocol") or "cvbench-1", [c for c in given["changes"] if not c.isupper()])
     for name, known in (("models", MODELS), ("metrics", [*METRICS, *ALIASES])):
-        for spec in split(given.get(name) or (), MODELS):
+        for spec in expanded(split(given.get(name) or (), MODELS), MODELS):
             if not (spec.isupper() or spec.partition("@")[0] in known or re.search(r"\.py:|^hf:|[/=]|:\w+$", spec)):
                 raise click.UsageError(f"no {name} {spec}")
     for spec in given.get("data") or ():
@@ -116,7 +116,9 @@ def test_every_command_line_in_the_docs_parses(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for words in command_lines(page.read_text(encoding="utf-8")):
+    text = page.read_text(encoding="utf-8")
+    Path("cvbench.toml").write_text("\n".join(re.findall(r"```toml\n(\[defaults\].*?)```", text, re.DOTALL)))
+    for words in command_lines(text):
         try:
             parse(words)
         except click.exceptions.Exit:  # --help

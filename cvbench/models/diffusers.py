@@ -1,7 +1,9 @@
 """Every image and video autoencoder of diffusers through one adapter."""
 
 import contextlib
+import json
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import Literal
 
 import torch
@@ -187,13 +189,18 @@ def halves(net: Network) -> tuple[int, int]:
     return weights.count(net.encoder), weights.count(decoder)
 
 
-@torch.no_grad()
 def measure(name: str, config: Config) -> Traits:
     """Return the traits of the network that a full config describes.
 
     Compression and channels are measured, on the meta device, by what it makes of clips of its first two lengths.
     """
-    kind = AUTOENCODERS[name]
+    return _measured(name, json.dumps(dict(config), sort_keys=True))
+
+
+@cache  # half a second for a large network
+@torch.no_grad()
+def _measured(name: str, settings: str) -> Traits:
+    kind, config = AUTOENCODERS[name], json.loads(settings)
     net, rule, codes = on_meta(name, {**config, **kind.probed_as(config)}), kind.rule(config), kind.codes(config)
     heights, widths = kind.sides(net) if kind.sides else (range(PROBE, PROBE + 2),) * 2
     lengths = (rule.fit(1), rule.fit(rule.fit(1) + 1)) if kind.layout == "clips" else (1, 2)

@@ -1,0 +1,237 @@
+import copy
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import scene
+from torchmetrics import MetricCollection
+
+from cvbench.core.errors import BadOutput, BadRange, UnknownName, UnsuitableInput, UsageError
+from cvbench.core.protocol import EvalProtocol
+from cvbench.core.records import RunRecord
+from cvbench.data import open_dataset
+from cvbench.engine import measuring
+from cvbench.engine.loop import read_prepared
+from cvbench.integrations import torchmetrics as ours
+from cvbench.metrics import METRICS
+from cvbench.probes import load_feature_probe
+from cvbench.probes.perceptual import Lpips
+from cvbench.tasks.evaluation import Plan
+from cvbench.tasks.request import Request
+
+PROTOCOL = EvalProtocol("small", 1, frames=9, stride=1, size=48)
+SHAPES = {
+    0: (64, 3, 11, 11), 3: (192, 64, 5, 5), 6: (384, 192, 3, 3), 8: (256, 384, 3, 3), 10: (256, 256, 3, 3)
+}  # fmt: skip
+ALEX = {
+    f"features.{place}.{part}": torch.randn(shape[:size], generator=torch.Generator().manual_seed(place)) / 20
+    for place, shape in SHAPES.items()
+    for part, size in (("weight", 4), ("bias", 1))
+}
+
+
+class Shrink:
+    """A reconstruction that is not on the grid of 8 bits."""
+
+    def encode(self, videos: torch.Tensor) -> torch.Tensor:
+        return videos
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        return latents * 0.93 + 0.021
+
+
+@pytest.fixture
+def networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks drawn at random for the table and for torchmetrics, the same for both."""
+    alex = Lpips("alex", ALEX)
+    real = measuring.load_probe
+    for module in (measuring, ours):
+        monkeypatch.setattr(module, "load_probe", lambda name, *a: alex if name == "lpips-alex" else real(name, *a))
+    ours._pair_probe.cache_clear()
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> Path:
+    from PIL import Image
+
+    for n in range(4):
+        for k, frame in enumerate(scene(9, 48, 64, n).transpose(1, 2, 3, 0)):
+            path = tmp_path / "clips" / f"clip{n}" / f"{k:05d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(frame).save(path)
+    return tmp_path / "clips"
+
+
+def table(clips: Path, names: tuple[str, ...], protocol: EvalProtocol = PROTOCOL) -> RunRecord:
+    """What a run gives, feature networks drawn at random."""
+    plan = Plan((str(clips),), names, protocol)
+    probes = measuring.Probes([*names, "bpp"], torch.device("cpu"), {}, init="random")
+    plan.probes["cpu"] = probes
+    measured = plan.measure(Shrink())
+    (dataset,) = Request(("m",), (str(clips),), names, protocol).datasets()
+    return measured.on(dataset)[0]
+
+
+def batches(clips: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The very clips of the data set, in twos, and what the model makes of them."""
+    items = open_dataset(str(clips), {}).items
+    pixels = [read_prepared(i, item, PROTOCOL).pixels for i, item in enumerate(items)]
+    targets = torch.from_numpy(np.stack(pixels)).float() / 255  # type: ignore[arg-type]
+    return [(targets[i : i + 2] * 0.93 + 0.021, targets[i : i + 2]) for i in range(0, 4, 2)]
+
+
+PAIRED: dict[str, Callable[..., ours.TableMetric]] = {
+    "psnr": ours.PSNR, "ssim": ours.SSIM, "flicker": ours.Flicker, "lpips-alex": lambda **o: ours.LPIPS("alex", **o)
+}  # fmt: skip
+
+
+@pytest.mark.usefixtures("networks")
+def test_values_are_the_tables_to_the_last_bit(clips: Path) -> None:
+    record = table(clips, tuple(PAIRED))
+    metrics = MetricCollection({name: make() for name, make in PAIRED.items()})
+    for preds, target in batches(clips):
+        metrics.update(preds, target)
+    assert {name: float(v) for name, v in metrics.compute().items()} == {n: record.scores[n].value for n in PAIRED}
+
+
+@pytest.mark.parametrize("mean", ["clip", "set"])
+def test_the_protocols_average_is_taken(clips: Path, mean: str) -> None:
+    protocol = EvalProtocol("small", 1, frames=9, stride=1, size=48, psnr_mean=mean)  # type: ignore[arg-type]
+    metric = ours.PSNR(protocol=protocol)
+    for preds, target in batches(clips):
+        metric.update(preds, target)
+    assert float(metric.compute()) == table(clips, ("psnr",), protocol).scores["psnr"].value
+
+
+@pytest.mark.large
+def test_distances_of_sets_are_the_tables_to_the_last_bit(clips: Path) -> None:
+    classes = {"rfid": ours.RFID, "rkid": ours.RKID, "rfvd": ours.RFVD}
+    record = table(clips, tuple(classes))
+    metrics = MetricCollection({name: make(init="random") for name, make in classes.items()})
+    for preds, target in reversed(batches(clips)):  # the order of samples moves nothing
+        metrics.update(preds, target)
+    assert {n: float(v) for n, v in metrics.compute().items()} == {n: record.scores[n].value for n in classes}
+
+
+class Means:
+    """A network of no weight: means of each frame by channel and corner."""
+
+    version = "means"
+
+    def rows(self, video: torch.Tensor) -> np.ndarray:
+        parts = torch.nn.functional.adaptive_avg_pool2d(video.transpose(0, 1), 2).flatten(1)
+        return parts.numpy()
+
+
+@pytest.fixture
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ours, "_feature_probe", lambda *_: Means())
+
+
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize("name", ["fid", "kid", "fvd", "kvd"])
+def test_generated_sets_take_either_side_and_any_order(name: str, clips: Path) -> None:
+    make = {"fid": ours.FID, "kid": ours.KID, "fvd": ours.FVD, "kvd": ours.KVD}[name]
+    forwards, backwards = make(), make()
+    for preds, target in batches(clips):
+        forwards.update(target, real=True)
+        forwards.update(preds, real=False)
+    for preds, target in reversed(batches(clips)):
+        backwards.update(preds.flip(0), real=False)
+        backwards.update(target.flip(0), real=True)
+    assert float(forwards.compute()) == float(backwards.compute())
+    same = make()
+    for _, target in batches(clips):
+        same.update(target, real=True)
+        same.update(target, real=False)
+    assert float(same.compute()) == pytest.approx(0, abs=1e-6) or name in ("kid", "kvd")
+
+
+@pytest.mark.usefixtures("light")
+def test_a_distance_is_the_registrys_own(clips: Path) -> None:
+    metric = ours.RFID()
+    x, y, keys = [], [], []
+    for preds, target in batches(clips):
+        metric.update(preds, target)
+        for recon, video in zip(preds, target, strict=True):
+            x.append(Means().rows((recon * 255).round() / 255))
+            y.append(Means().rows(video))
+            keys.append(ours._content(video))
+    order = np.argsort(keys)
+    distance = METRICS["rfid"].distance
+    assert distance is not None
+    groups = np.repeat(np.arange(4), 9)
+    expected = distance(np.concatenate([x[i] for i in order]), np.concatenate([y[i] for i in order]), groups, groups)
+    assert float(metric.compute()) == expected.value
+
+
+@pytest.mark.large
+def test_pytorch_fids_network_gives_our_features(tmp_path: Path) -> None:
+    pytest.importorskip("pytorch_fid")
+    net = load_feature_probe("inception", torch.device("cpu"), init="random")
+    state = {**net.net.state_dict(), "fc.weight": torch.zeros(1008, 2048), "fc.bias": torch.zeros(1008)}  # type: ignore[attr-defined]
+    torch.save(state, tmp_path / "inception.pth")
+    video = torch.from_numpy(scene(2, 64, 80)).float() / 255
+    theirs = ours.PytorchFid(tmp_path / "inception.pth", torch.device("cpu")).rows(video)
+    scale = np.abs(theirs).max()
+    assert np.abs(net.rows(video) - theirs).max() < 1e-5 * scale
+
+
+def test_forward_gives_the_batchs_value_and_keeps_the_whole(clips: Path) -> None:
+    metric, alone = ours.PSNR(), ours.PSNR()
+    (first, second) = batches(clips)
+    metric(*first)
+    alone.update(*second)
+    assert metric(*second) == alone.compute()
+    assert len(ours._joined(metric.sample_values)) == 4
+    metric.reset()
+    with pytest.warns(UserWarning, match="before the"), pytest.raises(UnsuitableInput, match="no sample"):
+        metric.compute()
+
+
+def test_bytes_and_images_are_taken() -> None:
+    images = torch.from_numpy(scene(3, 32, 32).transpose(1, 0, 2, 3).copy())
+    noisy = (images.int() + 3).clamp(0, 255).byte()
+    floats, whole = ours.PSNR(), ours.PSNR()
+    floats.update(noisy.float() / 255, images.float() / 255)
+    whole.update(noisy, images)
+    assert floats.compute() == whole.compute()
+
+
+@pytest.mark.parametrize(
+    ("preds", "target", "error", "text"),
+    [
+        (torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 17), UnsuitableInput, "equal shapes"),
+        (torch.rand(2, 1, 16, 16), torch.rand(2, 1, 16, 16), UnsuitableInput, "RGB"),
+        (torch.rand(2, 3, 16, 16), torch.rand(2, 3, 16, 16) * 2 - 1, UnsuitableInput, r"in \[-"),
+        (torch.rand(2, 3, 16, 16) * 255, torch.rand(2, 3, 16, 16), BadRange, "value range"),
+        (torch.full((2, 3, 16, 16), float("nan")), torch.rand(2, 3, 16, 16), BadOutput, "NaN"),
+        (torch.ones(2, 3, 16, 16).int(), torch.rand(2, 3, 16, 16), UnsuitableInput, "uint8"),
+        (torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8), UnsuitableInput, "11 px"),
+    ],
+)
+def test_what_would_give_a_wrong_number_is_refused(preds: Any, target: Any, error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        ours.SSIM().update(preds, target)
+
+
+def test_names_are_checked() -> None:
+    with pytest.raises(UnknownName, match="psnr"):
+        ours.Paired("psrn")
+    for wrong, make in (("rfid", ours.Paired), ("bpp", ours.Paired), ("psnr", ours.OfReconstructions)):
+        with pytest.raises(UsageError):
+            make(wrong)
+
+
+def test_metrics_are_cloned_pickled_and_told_which_way_is_better() -> None:
+    collection = MetricCollection([ours.PSNR(), ours.SSIM()])
+    images = (torch.rand(2, 3, 16, 16) * 255).round() / 255
+    for made in (copy.deepcopy(collection), pickle.loads(pickle.dumps(collection)), collection.clone(prefix="val/")):
+        made.update(images, images)
+        assert sorted(float(v) for v in made.compute().values()) == [1.0, 100.0]
+    assert ours.PSNR().higher_is_better
+    assert not ours.Flicker().higher_is_better

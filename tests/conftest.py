@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ from cvbench.engine.coding import code, quantize
 from cvbench.engine.subject import traits_of
 from cvbench.probes.bits import bits_of
 
+PLACES = count()
+
 
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Give each test its own caches, so that none sees what another left."""
-    root = tmp_path_factory.mktemp("caches")
+    root = tmp_path_factory.getbasetemp() / f"caches{next(PLACES)}"  # mktemp would list thousands each time
     monkeypatch.setenv("CVBENCH_CACHE", str(root / "cvbench"))
     monkeypatch.setenv("HF_HOME", str(root / "hf"))
     monkeypatch.setenv("TORCH_HOME", str(root / "torch"))

@@ -88,10 +88,10 @@ def paired_permutation(a: Values, b: Values, groups: Groups = None, resamples: i
     draws with the observed one counted among them, so that p is never 0.
     Source: Fisher's randomisation test; scipy.stats.permutation_test with permutation_type="samples".
     """
-    clusters = _clusters(_differences(a, b), groups, seed, most=None)
-    lows, highs = _bridged(clusters, resamples, seed)
-    rounding = 1e-12 * np.abs(clusters.sums).sum() / clusters.counts.sum()
-    return float(np.mean((lows <= rounding) & (highs >= -rounding)))
+    sums = _clusters(_differences(a, b), groups, seed, most=None).sums
+    turned = _turned(sums, resamples, seed)
+    as_far = np.abs(sums.sum() - 2 * turned) >= abs(sums.sum()) - 1e-12 * np.abs(sums).sum()
+    return float(as_far.mean())
 
 
 def holm(pvalues: Sequence[float]) -> list[float]:
@@ -220,28 +220,28 @@ def _bridged(
     """The shifts of the differences, from low to high, under which each pattern of signs is as far from 0 as none.
 
     Turning the signs of some clusters gives a mean as far from 0 when the shift lies between their mean and the
-    mean of the others, so p of a shift is the share of patterns whose two means bridge it. The pattern that turns
-    none (and all) bridges every shift; among drawn patterns it is counted once more.
+    mean of the others, so p of a shift is the share of patterns whose two means bridge it.
     """
-    drawn = len(clusters.sums) > EXACT
-    turned_sums, turned_counts = (_turned(values, drawn, resamples, seed) for values in clusters)
-    kept_sums, kept_counts = clusters.sums.sum() - turned_sums, clusters.counts.sum() - turned_counts
+    sums, counts = _turned(clusters.sums, resamples, seed), _turned_counts(tuple(clusters.counts), resamples, seed)
     with np.errstate(divide="ignore", invalid="ignore"):
-        means = np.stack((turned_sums / turned_counts, kept_sums / kept_counts))
-    lows, highs = means.min(axis=0), means.max(axis=0)
-    every = (turned_counts == 0) | (kept_counts == 0)
-    lows[every], highs[every] = -np.inf, np.inf
-    return (np.append(lows, -np.inf), np.append(highs, np.inf)) if drawn else (lows, highs)
+        turned, others = sums / counts, (clusters.sums.sum() - sums) / (clusters.counts.sum() - counts)
+    every = (counts == 0) | (counts == clusters.counts.sum())  # turning none, or all, bridges every shift
+    return np.where(every, -np.inf, np.minimum(turned, others)), np.where(every, np.inf, np.maximum(turned, others))
 
 
-def _turned(values: Float64[np.ndarray, " _g"], drawn: bool, resamples: int, seed: int) -> Float64[np.ndarray, " _p"]:
-    """Sum of the values whose sign is turned, for each pattern."""
-    table = _partial_sums(values)
+def _turned(values: Float64[np.ndarray, " _g"], resamples: int, seed: int) -> Float64[np.ndarray, " _p"]:
+    """Sum of the values whose sign is turned, a pattern: all there are, or drawn ones and that which turns none."""
+    table, drawn = _partial_sums(values), len(values) > EXACT
     patterns = _random_patterns(len(table), resamples, seed) if drawn else _all_patterns(len(table))
-    totals = np.zeros(patterns.shape[1])
+    totals = np.zeros(patterns.shape[1] + drawn)
     for row, pattern in zip(table, patterns, strict=True):
-        totals += row[pattern]
+        totals[: patterns.shape[1]] += row[pattern]
     return totals
+
+
+@lru_cache(maxsize=2)  # the rows of a table have the same number of clips
+def _turned_counts(counts: tuple[float, ...], resamples: int, seed: int) -> Float64[np.ndarray, " _p"]:
+    return _turned(np.array(counts), resamples, seed)
 
 
 def _partial_sums(values: Float64[np.ndarray, " _g"]) -> Float64[np.ndarray, "_k 256"]:
@@ -250,9 +250,11 @@ def _partial_sums(values: Float64[np.ndarray, " _g"]) -> Float64[np.ndarray, "_k
     return np.asarray(np.pad(values, (0, -len(values) % 8)).reshape(-1, 8) @ picked.T)
 
 
+@lru_cache(maxsize=2)
 def _all_patterns(width: int) -> UInt8[np.ndarray, "_k _p"]:
     return np.indices((256,) * width, dtype=np.uint8).reshape(width, -1)
 
 
+@lru_cache(maxsize=2)
 def _random_patterns(width: int, resamples: int, seed: int) -> UInt8[np.ndarray, "_k _p"]:
     return np.random.default_rng(seed).integers(0, 256, size=(width, resamples), dtype=np.uint8)

@@ -93,6 +93,11 @@ SMALL: dict[str, dict[str, Any]] = {
         "layers_per_block": (1,) * 5, "decoder_layers_per_block": (1,) * 4,
     },
     "wan-2.2": {"base_dim": 8, "decoder_base_dim": 8, "z_dim": 8, "num_res_blocks": 1},
+    "lightvae-w2.2": {"base_dim": 8, "decoder_base_dim": 8, "z_dim": 8, "num_res_blocks": 1},
+    "taeltx2.3-wide": {"widths": (64,) * 4},
+    "cvbench.models.beyond:TAEHV": {"widths": (16, 16, 8, 8)},
+    "cvbench.models.taesd:TAESD": {"widths": (8,) * 3},
+    "taesana": {"widths": (8,) * 5},
     "cvbench.models.beyond:LeanVAE": {"embedding_dim": 32, "l_dim": 8, "h_dim": 24},
     "cvbench.models.beyond:WFVAE": {
         "base_channels": 32, "encoder_energy_flow_hidden_size": 32, "decoder_energy_flow_hidden_size": 64,

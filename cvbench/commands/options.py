@@ -94,8 +94,19 @@ def changes_of(given: Mapping[str, Any]) -> list[str]:
 
 
 def weights_of(texts: Iterable[str]) -> dict[str, Path]:
-    """Read --weights NAME=PATH. Raises UsageError for a name that is given two paths."""
-    return pairs("--weights", _once("--weights", texts), known_weights())
+    """Read --weights NAME=PATH; two files of one folder stand for it. Raises UsageError for other paths of one name."""
+    return pairs("--weights", _once("--weights", _folders(list(texts))), known_weights())
+
+
+def _folders(texts: list[str]) -> list[str]:
+    """Name the folder where the files of a name, several, are all in it."""
+    given = [text.partition("=")[::2] for text in texts]
+    files = {name: {path for other, path in given if other == name and Path(path).is_file()} for name, _ in given}
+    folders = {name: {str(Path(path).parent) for path in paths} for name, paths in files.items() if len(paths) > 1}
+    return [
+        f"{name}={min(folders[name])}" if len(folders.get(name, ())) == 1 and path in files[name] else text
+        for text, (name, path) in zip(texts, given, strict=True)
+    ]
 
 
 def _once(option: str, texts: Iterable[str]) -> list[str]:

@@ -17,6 +17,7 @@ from cvbench.models.interp_entries import INTERPOLATION, at_factor
 from cvbench.models.local import LIKE, is_local, local_entry
 from cvbench.models.naming import called, is_own, labelled
 from cvbench.models.paper import PAPER
+from cvbench.models.stand_in_entries import STAND_INS
 from cvbench.models.tiny_entries import TINY
 from cvbench.models.zoo import ZOO
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MODELS", "build", "called", "find", "is_own", "labelled", "parse", "resolve"]
 
-MODELS: dict[str, ModelEntry] = {**BUILTIN, **TINY, **PAPER, **ZOO, **BEYOND, **INTERPOLATION}
+MODELS: dict[str, ModelEntry] = {**BUILTIN, **TINY, **PAPER, **ZOO, **BEYOND, **STAND_INS, **INTERPOLATION}
 TIMES = re.compile(r"\d+x")
 
 

@@ -29,32 +29,34 @@ def sampled(mean: Coded, logvar: Coded, loading: Loading) -> Coded:
 class TAEHV:
     """Tiny video autoencoder of 1 + 4k or 1 + 8k frames, in the latent space of the model it was distilled from.
 
-    A network without posterior or tiles: those of the protocol do not change it. Options: `layout`, and `step`, the k
-    of its frame rule where that is not the temporal compression. Weights: a published .pth or .safetensors file.
-    Reference: madebyollin/taehv.
+    A network without posterior or tiles: those of the protocol do not change it. Options: `layout`, any field of it,
+    and `step`, that of its frame rule where it is not the temporal compression. Weights: a published .pth or
+    .safetensors file. Reference: madebyollin/taehv.
     """
 
     def __init__(self, loading: Loading) -> None:
-        layout = taehv.LAYOUTS[loading.options["layout"]]
+        fields = {name: value for name, value in loading.options.items() if name not in ("layout", "step")}
+        layout = replace(taehv.LAYOUTS[loading.options["layout"]], **fields)
         file = weights.weights_file(loading.path) if loading.path else None
         state = taehv.newest_frames(weights.read_tensors(file), layout) if file else None
         self.net = weights.network(
             partial(taehv.TAEHV, layout), state, str(file),
             seed=loading.seed, device=loading.device, dtype=loading.dtype,
         )  # fmt: skip
-        self.dtype = loading.dtype
-        step = loading.options.get("step", layout.temporal)
-        self.traits = Traits(layout.temporal, layout.spatial, layout.channels, FrameRule(1, step))
+        self.dtype, self.signed = loading.dtype, layout.signed
+        rule = FrameRule(layout.shortest, loading.options.get("step", layout.chunk or layout.temporal))
+        self.traits = Traits(layout.temporal, layout.spatial, layout.channels, rule)
         self.params = weights.count(self.net.encoder), weights.count(self.net.decoder)
         self.computes_in = computes_in(self.net, self.dtype)
 
     def encode(self, videos: Videos) -> Coded:
         """Code clips: (b, 3, 1 + 4k, h, w) in [0, 1] to (b, z, 1 + k, h/f, w/f), f the spatial compression."""
-        return self.net.encode(videos.to(self.dtype))
+        return self.net.encode((2 * videos - 1 if self.signed else videos).to(self.dtype))
 
     def decode(self, latents: Coded, frames: int) -> Videos:
         """Reconstruct clips, not clamped."""
-        return self.net.decode(latents).float()
+        pixels = self.net.decode(latents).float()
+        return (pixels + 1) / 2 if self.signed else pixels
 
 
 class WFVAE:

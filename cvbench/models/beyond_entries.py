@@ -50,7 +50,7 @@ BEYOND: dict[str, ModelEntry] = {
     "taew2.1": taehv("taew2_1", "Wan 2.1, Wan 2.2 14B and Qwen-Image", TINY16, TINY16_PARAMS),
     "taew2.2": taehv("taew2_2", "Wan 2.2 5B", Traits(4, 16, 48, FrameRule(1, 4)), (1_494_576, 9_923_532), "taew2_2"),
     # the reference keeps all frames of an even number of latents, so of 4k frames only some come back in their places
-    "taecvx": taehv("taecvx", "CogVideoX", Traits(4, 8, 16, FrameRule(1, 8)), TINY16_PARAMS, step=8),
+    "taecvx": taehv("taecvx", "CogVideoX", Traits(4, 8, 16, FrameRule(1, 8)), TINY16_PARAMS, "taecvx", 8),
     "taeos1.3": taehv("taeos1_3", "Open-Sora 1.3", TINY16, TINY16_PARAMS),
     "taeltx2": taehv("taeltx_2", "LTX-2", TINY128, TINY128_PARAMS, "taeltx_2"),
     "taeltx2.3": taehv("taeltx2_3", "LTX-2.3", TINY128, TINY128_PARAMS, "taeltx_2"),

@@ -1,6 +1,7 @@
 """Building a network of diffusers: from its config, and with its weights."""
 
 import inspect
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from cvbench import weights
 from cvbench.core.errors import BadWeights
 from cvbench.models.autoencoders import AUTOENCODERS, Config, Network
 from cvbench.models.entry import Loading
-from cvbench.weights.checkpoints import shown
+from cvbench.models.renames import TINY, WAN, renamed
+from cvbench.weights.checkpoints import HALVES, shown
 
-DROP = ("loss.", "model_ema.")
+DROP = ("loss.", "model_ema.", "dynamic_feature_projection_heads.")
 FIRST_STAGE = "first_stage_model."
 """Before the names of an autoencoder in a checkpoint of Stable Diffusion."""
 LATENT_DIFFUSION = ("AutoencoderKL", "AsymmetricAutoencoderKL", "VQModel")
@@ -61,6 +63,7 @@ def build(name: str, config: Config, loading: Loading) -> Network:
 def loaded(name: str, config: Config, path: Path) -> Network:
     """Build a network with the weights of a file or folder. Raises BadWeights."""
     state = read(path)
+    config = {**config, **widths_of(state)} if config.get("widths") == "file" else config
     with weights.sound_settings(str(path)):
         if not AUTOENCODERS[name].probed_as(config):  # settings of any size cost nothing there
             fitted(state, on_meta(name, config), path)
@@ -120,7 +123,7 @@ def read(path: Path) -> dict[str, Tensor]:
     """Read a file of weights or a folder's: the shards that its index names, or its one file. Raises BadWeights."""
     index = path / INDEX
     if not index.is_file():
-        return weights.read_tensors(weights.weights_file(path))
+        return weights.read_halves(path)
     shard_of = weights.shards_in(index)
     shards = sorted(set(shard_of.values()))
     absent = [shard for shard in shards if not (path / shard).is_file()]
@@ -130,8 +133,20 @@ def read(path: Path) -> dict[str, Tensor]:
     return {key: tensor for shard, key, tensor in tensors if shard_of.get(key, shard) == shard}
 
 
+def widths_of(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return the widths of a pruned Wan, which only its tensors tell."""
+    first = {half: state.get(f"{half}.conv1.weight", state.get(f"{half}.conv_in.weight")) for half in HALVES}
+    keys = {"encoder": ("base_dim", 1), "decoder": ("decoder_base_dim", 4)}  # the decoder begins at its widest level
+    found = {keys[half][0]: len(t) // keys[half][1] for half, t in first.items() if t is not None and t.ndim}
+    return {key: width for key, width in found.items() if width}
+
+
 def diffusers_layout(state: dict[str, Tensor], net: Network) -> dict[str, Tensor]:
     """Rename the tensors of original (LDM) checkpoints, and of diffusers folders from before version 0.18."""
+    if type(net).__name__ == "AutoencoderKLWan" and "decoder.middle.0.residual.0.gamma" in state:
+        return renamed(state, WAN)
+    if type(net).__name__ == "AutoencoderTiny" and "decoder.1.weight" in state:
+        return renamed(state, TINY)
     if type(net).__name__ not in LATENT_DIFFUSION:
         return state
     state = {k.removeprefix(FIRST_STAGE): v for k, v in state.items() if k.startswith(FIRST_STAGE)} or state

@@ -34,7 +34,9 @@ class ModelEntry:
     `build` names "module:class"; the class takes a Loading or, where its constructor is for people, has a class
     method `build` that does (see `models.build`). `options` are what a user may set (`h264@crf=28`) with their
     defaults, `config` is handed to the adapter. `version` enters the cache key: raise it when the adapter's numbers
-    may change. `place` is where weights lie that a user named by their path.
+    may change. `place` is where weights lie that a user named by their path. `base` is
+    the entry whose latents it shares, `latents` the form in which it does: "raw" as that one's encoder gives them, or
+    "scaled" as its diffusion model takes them.
     """
 
     about: str
@@ -47,5 +49,7 @@ class ModelEntry:
     params: tuple[int, int] | None = (0, 0)
     licence: str = ""
     compatible: str = ""
+    base: str = ""
+    latents: Literal["raw", "scaled"] = "raw"
     version: int = 1
     place: str = ""

@@ -77,6 +77,16 @@ ASYMMETRIC: Config = {
     "up_block_out_channels": (192, 384, 768, 768),
     "layers_per_up_block": 3,
 }
+WAN22: Config = {
+    "base_dim": 160,
+    "decoder_base_dim": 256,
+    "z_dim": 48,
+    "is_residual": True,
+    "in_channels": 12,
+    "out_channels": 12,
+    "patch_size": 2,
+    "scale_factor_spatial": 16,
+}
 DC_SANA: Config = {
     "encoder_block_types": ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3,
     "decoder_block_types": ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3,
@@ -353,16 +363,7 @@ VIDEOS: dict[str, ModelEntry] = {
         hub("Wan-AI/Wan2.2-TI2V-5B-Diffusers"),
         (149_627_776, 555_049_228),
         "apache-2.0",
-        {
-            "base_dim": 160,
-            "decoder_base_dim": 256,
-            "z_dim": 48,
-            "is_residual": True,
-            "in_channels": 12,
-            "out_channels": 12,
-            "patch_size": 2,
-            "scale_factor_spatial": 16,
-        },
+        WAN22,
     ),
     "hunyuan-video": entry(
         "video VAE of HunyuanVideo; more than 16 frames in overlapping pieces, as diffusers has it",

@@ -8,6 +8,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +23,7 @@ Network = TypeVar("Network", bound="torch.nn.Module")
 
 FORMATS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".pkl", ".zip")
 """Suffixes of files that can be read."""
-WRAPPINGS = ("ema_state_dict", "state_dict", "gen_model")
+WRAPPINGS = ("ema_state_dict", "ema", "model", "state_dict", "gen_model", "generator")
 """Where trainers put a network's tensors: averaged ones first, as their publishers' own code takes them."""
 WEB_PAGE = "is a web page, not weights: open its address in a browser and confirm the download"
 LOOKALIKES = {
@@ -32,6 +33,7 @@ LOOKALIKES = {
 }
 """How files begin that downloads leave behind in place of weights."""
 CONFIG = "config.json"
+HALVES = ("encoder", "decoder")
 ZIP = b"PK\3\4"
 PREAMBLES = ("Weights only load failed", "Please file an issue")  # of torch's messages
 BLOCK = 1 << 20
@@ -70,6 +72,30 @@ def read_tensors(path: Path, allowed: Sequence[type] = ()) -> dict[str, "Tensor"
     Raises BadWeights for truncated files, other layouts and pickles that would run code.
     """
     return tensors_of(read_checkpoint(path, allowed), str(path))
+
+
+def read_halves(path: Path, name: str = "*") -> dict[str, "Tensor"]:
+    """Read encoder and decoder from the two files of a folder, or from one file that names both in its tensors.
+
+    The two are NAME_encoder and NAME_decoder, with any of FORMATS as suffix, of whatever name when none is given;
+    their tensors, which have the names of two networks, get `encoder.` and `decoder.` in front. `path` may also be
+    one of the two. Raises BadWeights as `read_tensors` does, and for one file without the other.
+    """
+    folder = path if path.is_dir() else path.parent
+    files = [_half(folder, f"{name}_{half}") for half in HALVES]
+    if path not in (folder, *files) or not any(files):
+        return read_tensors(weights_file(path))
+    for half, file in zip(HALVES, files, strict=True):
+        if file is None:
+            raise BadWeights(f"{folder} holds only one half of a network, no {name}_{half}.pth; put both there")
+    parts = {half: read_tensors(file) for half, file in zip(HALVES, files, strict=True) if file}
+    return {f"{half}.{key}": value for half, part in parts.items() for key, value in part.items()}
+
+
+def _half(folder: Path, stem: str) -> Path | None:
+    """Return the one file of weights of that stem, in which a star stands for anything."""
+    held = [file for file in files_of_weights(folder) if fnmatchcase(file.stem, stem)]
+    return held[0] if len(held) == 1 or (held and "*" not in stem) else None
 
 
 def read_checkpoint(path: Path, allowed: Sequence[type] = ()) -> Any:

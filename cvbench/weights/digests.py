@@ -42,6 +42,9 @@ def identity(path: Path, source: "Source | None" = None) -> Identity:
     A commit counts when it is of the source's repository, or there is none to compare with. Raises BadWeights for
     what cannot be read, or changes while it is.
     """
+    files = [path / part.file for part in source.parts] if source and len(source.parts) > 1 else []
+    if files and all(file.is_file() for file in files):  # in a folder of many models' files
+        return Identity(digest([[file.name, file_digest(file)] for file in files]))
     return Identity(path_digest(path), _revision(path, source.repo if source else ""))
 
 

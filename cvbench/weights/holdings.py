@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cvbench.core.errors import CvbenchError, UsageError
 from cvbench.weights.checkpoints import check_whole, files_of_weights, weights_file
-from cvbench.weights.digests import file_digest, path_digest
+from cvbench.weights.digests import file_digest, identity
 from cvbench.weights.sources import Given, Source, git_blob, locate
 
 OTHER = "here, not the published file"
@@ -51,7 +51,7 @@ def _holding(name: str, source: Source, given: Given | None, examine: Callable[[
         path = locate(name, source, given)
         if path is None:
             return Holding(name, _absent(source), source.origin, bad=source.bundled)
-        return Holding(name, examine(path, source), str(path), _size(path))
+        return Holding(name, examine(path, source), str(path), _size(path, source))
     except UsageError:  # the request is wrong, not these weights
         raise
     except CvbenchError as error:
@@ -67,23 +67,32 @@ def _absent(source: Source) -> str:
 def _known(path: Path, source: Source) -> str:
     if not (source.sha256 or source.git_blob):
         return "here, no hash published"
-    file = weights_file(path)
-    by_sha = not source.sha256 or file_digest(file).startswith(source.sha256)
-    by_blob = not source.git_blob or git_blob(file) == source.git_blob
-    return "verified" if by_sha and by_blob else OTHER
+    files = [path] if path.is_file() else [path / part.file for part in source.parts]
+    files = files if all(file.is_file() for file in files) else [weights_file(path)]
+    return "verified" if all(map(_is_published, files, source.parts)) else OTHER
+
+
+def _is_published(file: Path, part: Source) -> bool:
+    by_sha = not part.sha256 or file_digest(file).startswith(part.sha256)
+    return by_sha and (not part.git_blob or git_blob(file) == part.git_blob)
 
 
 def _verified(path: Path, source: Source) -> str:
-    files = _files(path)
+    files = _files(path, source)
     for file in files:
         check_whole(file)
-    return f"{_known(path, source)}, SHA-256 {file_digest(files[0]) if len(files) == 1 else path_digest(path)}"
+    return (
+        f"{_known(path, source)}, SHA-256 {file_digest(files[0]) if len(files) == 1 else identity(path, source).sha256}"
+    )
 
 
-def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in _files(path))
+def _size(path: Path, source: Source) -> int:
+    return sum(file.stat().st_size for file in _files(path, source))
 
 
-def _files(path: Path) -> list[Path]:
-    """Return the files of weights: one, or the shards of a network."""
+def _files(path: Path, source: Source) -> list[Path]:
+    """Return the files of weights: one, the two of a network in a folder of many, or the shards of a network."""
+    parts = [path / part.file for part in source.parts]
+    if len(parts) > 1 and all(file.is_file() for file in parts):
+        return parts
     return [path] if path.is_file() else files_of_weights(path) or [weights_file(path)]

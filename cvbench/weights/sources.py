@@ -6,7 +6,7 @@ import socket
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -31,7 +31,8 @@ class Source:
     """Where weights come from: a hub repository, a pinned URL, or this package itself.
 
     `files` are paths in the repository, the weights first; `sha256` is of that first file, in full or as the
-    leading digits its publisher gives, `git_blob` its id in git where that is all there is. `page` is where a person
+    leading digits its publisher gives, `git_blob` its id in git where that is all there is. A URL that ends with a
+    slash is the folder of all files, `others` the SHA-256 of those after the first. `page` is where a person
     gets what no program can fetch, `unpublished` says why nobody gets them; who has such weights passes them by
     NAME=PATH all the same. A `bundled` file ships with the package, its path being relative to the package's folder.
     """
@@ -41,11 +42,24 @@ class Source:
     revision: str = "main"
     url: str = ""
     sha256: str = ""
+    others: tuple[str, ...] = ()
     git_blob: str = ""
     gated: bool = False
     page: str = ""
     unpublished: str = ""
     bundled: bool = False
+
+    @property
+    def parts(self) -> tuple["Source", ...]:
+        """A source for each file of a folder at a URL; all others are one."""
+        if not self.url.endswith("/"):
+            return (self,)
+        hashes = (self.sha256, *self.others, *("" for _ in self.files))
+        alone = replace(self, others=())
+        return tuple(
+            replace(alone, files=(file,), url=f"{self.url}{file}", sha256=known)
+            for file, known in zip(self.files, hashes, strict=False)
+        )
 
     @property
     def origin(self) -> str:
@@ -104,7 +118,8 @@ def fetch(name: str, source: Source, given: Given | None = None, progress: Progr
         if source.repo:
             return _checked(_from_hub(source), source, name)
         if source.url:
-            return _download(name, source, progress)
+            paths = [_download(name, part, progress) for part in source.parts]
+            return paths[0] if len(paths) == 1 else paths[0].parent
     except CvbenchError:
         raise
     except Exception as error:  # hub and network libraries raise many kinds
@@ -125,7 +140,7 @@ def missing_text(name: str, source: Source, reason: str) -> str:
     elsewhere = (
         f"hf download {source.repo} {' '.join(source.files)} --revision {source.revision} --local-dir {name}"
         if source.repo
-        else f"download {source.origin}"
+        else f"download {' and '.join(part.origin for part in source.parts)}"
     )
     gate = " The repository is gated: accept its licence there and log in first." if source.gated else ""
     return (
@@ -149,7 +164,10 @@ def _kept(source: Source) -> Path | None:
     """Return where the package, or a cache, would hold the file."""
     if source.bundled:
         return PACKAGE / source.files[0]
-    return _in_hub_cache(source) if source.repo else _url_target(source)
+    if source.repo:
+        return _in_hub_cache(source)
+    targets = [_url_target(part) for part in source.parts]
+    return targets[0] if all(target and target.exists() for target in targets) else None
 
 
 def places(name: str, source: Source) -> list[Path]:
@@ -260,13 +278,13 @@ def _blob_hash(size: int) -> "hashlib._Hash":
 
 def _checked(path: Path, source: Source, name: str) -> Path:
     """Compare the hash of a file that is meant to be the published one; others are the user's."""
-    file = path if path.is_file() else path / source.file
-    if not (file.is_file() and _published(file, source, name)):
-        return path
-    if source.sha256:
-        _compare(file_digest(file), source, str(file))
-    if source.git_blob:
-        _compare_blob(git_blob(file), source, str(file))
+    for part in source.parts:
+        file = path if path.is_file() else path / part.file
+        if file.is_file() and _published(file, part, name):
+            if part.sha256:
+                _compare(file_digest(file), part, str(file))
+            if part.git_blob:
+                _compare_blob(git_blob(file), part, str(file))
     return path
 
 

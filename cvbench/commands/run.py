@@ -19,11 +19,12 @@ from cvbench.commands.options import (
 from cvbench.commands.results import finish
 from cvbench.core.config import load_config
 from cvbench.core.errors import UsageError
-from cvbench.core.protocol import protocol
+from cvbench.core.protocol import EvalProtocol, protocol
 from cvbench.core.records import RunRecord
 from cvbench.core.suites import Suite, load_suite
 from cvbench.data import DATASETS
-from cvbench.probes import known_weights
+from cvbench.metrics import METRICS, resolve
+from cvbench.probes import known_weights, missing_weights
 from cvbench.store import FileStore
 
 if TYPE_CHECKING:
@@ -133,11 +134,17 @@ def build_request(given: Mapping[str, Any], suite: Suite, out: Path) -> tuple["R
 
     config = load_config(Path.cwd(), DATASETS, known_weights())
     data, notes = choose_data(data_names(given["data"], config.data), suite, config.data)
+    weights = {**config.weights, **weights_of(given["weights"])}
+    chosen = protocol(given["protocol"] or suite.protocol, changes_of(given))
+    metrics = metric_names(given["metrics"])
+    if not metrics:
+        metrics, words = default_metrics(suite, chosen, weights)
+        notes += words
     request = Request(
         models=model_names(given["models"], suite.models),
         data=data,
-        metrics=metric_names(given["metrics"], suite.metrics),
-        protocol=protocol(given["protocol"] or suite.protocol, changes_of(given)),
+        metrics=metrics,
+        protocol=chosen,
         speed=suite.speed if given["speed"] is None else given["speed"],
         limit=given["limit"],
         device=given["device"],
@@ -145,11 +152,25 @@ def build_request(given: Mapping[str, Any], suite: Suite, out: Path) -> tuple["R
         strict=given["strict"],
         pictures=PICTURES if given["pictures"] is None else given["pictures"],
         init=given["init"],
-        weights={**config.weights, **weights_of(given["weights"])},
+        weights=weights,
         roots=config.data,
         out=out,
     )
     return request, notes
+
+
+def default_metrics(
+    suite: Suite, chosen: EvalProtocol, weights: Mapping[str, Path]
+) -> tuple[tuple[str, ...], list[str]]:
+    """Return a suite's metrics: those that need no download, and those whose weights are here; of others a word."""
+    wanted = {name: missing_weights(METRICS[name].network, weights) for name in resolve(suite.where_found, chosen)}
+    words = [
+        f"{name} is left out, for {file} is not on this machine: `cvbench weights fetch {name}` gets it, "
+        f"--weights {name}=PATH names it, and --metrics {','.join(suite.metrics)},{name} insists"
+        for name, file in wanted.items()
+        if file
+    ]
+    return (*suite.metrics, *(name for name, file in wanted.items() if not file)), words
 
 
 def choose_data(asked: Sequence[str], suite: Suite, roots: Mapping[str, Path]) -> tuple[tuple[str, ...], list[str]]:

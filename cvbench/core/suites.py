@@ -12,7 +12,8 @@ from cvbench.core.errors import UnknownName
 class Suite:
     """Models, data sets (with what stands in when none is configured), metrics and protocol.
 
-    `task` is what is done with the models: each reconstructs by itself, or they decode each other's latents.
+    `where_found` are metrics that join where their weights are on the machine: what a suite does by default needs no
+    download. `task` is what is done with the models: each reconstructs by itself, or they decode each other's latents.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Suite:
     metrics: tuple[str, ...]
     protocol: str
     speed: bool
+    where_found: tuple[str, ...] = ()
     task: Literal["reconstruct", "compat"] = "reconstruct"
 
 
@@ -44,5 +46,6 @@ def load_suite(name: str) -> Suite:
         raise UnknownName("suite", name, suite_names())
     raw = tomllib.loads((folder() / f"suite-{name}.toml").read_text(encoding="utf-8"))
     lists = {key: tuple(raw[key]) for key in ("models", "data", "fallback", "metrics")}
+    lists["where_found"] = tuple(raw.get("where_found", ()))
     task = raw.get("task", Suite.task)
     return Suite(name=name, about=raw["about"], protocol=raw["protocol"], speed=raw["speed"], task=task, **lists)

@@ -229,6 +229,14 @@ METRICS = {
         "ms-ssim", "higher", "MS-SSIM", tolerance=5e-4, least=-1.0, most=1.0,
         about="multi-scale SSIM, 5 scales (sides above 160 px)",
     ),
+    "xpsnr": Metric(
+        "xpsnr", "higher", "XPSNR", "dB", 2, 0.05, least=0.0, most=100.0,
+        about="PSNR of luma weighted by how visible errors are, in space and time (FFmpeg's filter)",
+    ),
+    "vif": Metric(
+        "vif", "higher", "VIF", tolerance=1e-3, least=0.0,
+        about="visual information fidelity of luma, mean of four scales (FFmpeg's filter)",
+    ),
     "lpips-vgg": Metric(
         "lpips-vgg", "lower", "LPIPS-VGG", tolerance=5e-4, least=0.0, about="learned perceptual distance v0.1, VGG16"
     ),

@@ -79,6 +79,8 @@ PROBES: dict[str, ProbeEntry] = {
     "ssim": ProbeEntry("cvbench.probes.pixel:Ssim", "1"),
     "ms-ssim": ProbeEntry("cvbench.probes.pixel:MsSsim", "1"),
     "flicker": ProbeEntry("cvbench.probes.temporal:Flicker", "1"),
+    "xpsnr": ProbeEntry("cvbench.probes.filters:Xpsnr", "1"),
+    "vif": ProbeEntry("cvbench.probes.filters:Vif", "1"),
     "lpips-vgg": ProbeEntry("cvbench.probes.perceptual:lpips_vgg", "vgg-v0.1-1", source=_VGG),
     "lpips-alex": ProbeEntry("cvbench.probes.perceptual:lpips_alex", "alex-v0.1-1", source=_ALEX),
     "bpp": ProbeEntry("cvbench.probes.bits:bits_of", "2", "clip", looks_at="latents"),
@@ -91,6 +93,18 @@ def known_weights() -> dict[str, Source]:
     of_probes = {name: entry.source for name, entry in PROBES.items() if entry.source}
     of_features = {name: sources[0] for entry in FEATURES.values() for name, sources in entry.weights.items()}
     return {**of_models, **of_probes, **of_features}
+
+
+def missing_weights(name: str, given: Mapping[str, Path] | None = None) -> str:
+    """Return the file that a probe of pairs needs and that is not on this machine; "" when it needs none, or has it.
+
+    Weights that are there and cannot be used are not missing: the probe itself says what is wrong with them.
+    """
+    source = PROBES[name].source
+    try:
+        return source.file if source and locate(name, source, given) is None else ""
+    except (BadWeights, MissingWeights):
+        return ""
 
 
 def load_probe(name: str, device: "torch.device", weights: Mapping[str, Path] | None = None) -> PairProbe:

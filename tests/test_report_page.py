@@ -169,7 +169,7 @@ def test_the_table_has_values_to_sort_by_and_intervals(report: tuple[Path, Page]
         "35.0",
     ]
     assert "<small>[34.00, 36.00]</small>" in path.read_text(encoding="utf-8")
-    assert "psnr:1, ssim:1 data=d#1 protocol=p/1" in seen.text
+    assert "psnr:1, ssim:1 data=d#1 n=" in seen.text
 
 
 def test_a_report_without_pictures_or_scores_is_still_a_report() -> None:

@@ -45,9 +45,9 @@ def around(model: str, value: float, **more: Any) -> RunRecord:
     return clips(model, [v - 27.5 + value for v in HARD_AND_EASY], **more)
 
 
-def known(made: RunRecord, **facts: str) -> RunRecord:
+def known(made: RunRecord, **facts: Any) -> RunRecord:
     """A record of whose model other things are known."""
-    return dataclasses.replace(made, model=dataclasses.replace(made.model, **facts))  # type: ignore[arg-type]
+    return dataclasses.replace(made, model=dataclasses.replace(made.model, **facts))
 
 
 def marks(*records: RunRecord, **options: Any) -> list[int]:
@@ -158,7 +158,7 @@ def test_speed_stands_behind_the_scores_with_the_machine_as_a_footnote() -> None
     table = tables.build([record("a", speed=speed), record("b")])
     assert [c.label for c in table.columns[-3:]] == ["enc. fps", "dec. fps", "peak MiB"]
     assert [[c.text for c in row[-3:]] for row in table.rows] == [["3.5", "12", "–"], ["–", "–", "–"]]
-    assert table.notes == ["speed on CPU, 2 threads, clip 1x3; peak memory beyond the weights"]
+    assert table.remarks[0] == "speed on CPU, 2 threads, clip 1x3; peak memory beyond the weights"
 
 
 def test_speeds_stand_by_data_set_and_those_of_another_machine_have_a_footnote() -> None:
@@ -174,12 +174,14 @@ def test_speeds_stand_by_data_set_and_those_of_another_machine_have_a_footnote()
     ]
     noted = [note for note in table.notes if "speed" in note]
     assert noted == [
-        "d: speed on CPU, 2 threads, clip 1x3; peak memory beyond the weights",
         "d: speed of c on GPU, 2 threads, clip 1x3: not comparable",
         "d: speed of e on CPU, 8 threads, clip 1x3: not comparable",
+    ]
+    assert table.rows[2][-6].notes == (table.notes.index(noted[0]) + 1,)
+    assert table.remarks[:2] == [
+        "d: speed on CPU, 2 threads, clip 1x3; peak memory beyond the weights",
         "e: speed on CPU, 2 threads, clip 1x3x17; peak memory beyond the weights",
     ]
-    assert table.rows[2][-6].notes == (table.notes.index(noted[1]) + 1,)
 
 
 def test_a_model_under_two_inits_has_two_rows_and_the_untrained_one_is_marked() -> None:
@@ -200,7 +202,7 @@ def test_superseded_records_are_never_read(tmp_path: Path) -> None:
 def test_facts_of_samples_that_change_what_a_score_means_are_told_with_their_number() -> None:
     facts = [{"matrix": "bt601 assumed"}] * 3 + [{"interlaced": True}, {"pixel_aspect": "4/3"}, {"matrix": "bt2020"}]
     samples = [SampleRecord(f"c{i}", 1, 8, 8, f"{i:064x}", f, {"psnr": [30.0]}) for i, f in enumerate(facts)]
-    assert tables.build([record("a", samples=samples), record("b", samples=samples[:5])]).notes == [
+    assert tables.build([record("a", samples=samples), record("b", samples=samples[:5])]).remarks[:3] == [
         "d: 1 interlaced, the fields not separated",
         "d: 1 with pixels that are not square, not stretched",
         "d: 3 without a colour matrix, BT.601 assumed",
@@ -215,22 +217,24 @@ def test_a_failed_record_says_failed_where_the_old_score_stood(tmp_path: Path) -
     assert "a: KeyError: 'x'" in table.notes
 
 
-def test_metrics_of_other_samples_or_other_numbers_of_them_have_signature_lines_of_their_own() -> None:
+def test_one_signature_line_tells_which_metrics_are_of_which_samples() -> None:
     def scores(n: int, *metrics: str, **more: str) -> dict[str, Score]:
         return {m: Score(0.5, None, None, n, signature(m, **more)) for m in metrics}
 
     apart = record(
         "a", scores={**scores(25, "psnr", "ssim"), **scores(10, "flicker"), **scores(25, "ms-ssim", manifest="2")}
     )
-    lines = tables.build([apart]).signatures
-    assert [line.partition(" data=")[0] for line in lines] == ["psnr:1, ssim:1", "ms-ssim:1", "flicker:1"]
-    assert [line.rpartition(" ")[2] for line in lines] == ["n=25", "n=25", "n=10"]
+    assert tables.build([apart]).signatures == [
+        "psnr:1, ssim:1 data=d#1 n=25; ms-ssim:1 data=d#2 n=25; flicker:1 data=d#1 n=10 protocol=p/1"
+    ]
+    other = record("a", "e", scores=scores(3, "psnr", data="e"))
+    assert tables.build([record("a"), other]).signatures == ["psnr:1 data=d#1 n=1 data=e#1 n=3 protocol=p/1"]
 
 
-def test_merged_records_show_the_samples_of_each_metric_on_its_own_line() -> None:
+def test_merged_records_show_the_samples_of_each_metric() -> None:
     older = record("a", scores={"ssim": Score(0.5, None, None, 9, signature("ssim", manifest="9"))}, created="2024")
     lines = tables.build([older, record("a", created="2025")]).signatures
-    assert [line.partition(" protocol=")[0] for line in lines] == ["psnr:1 data=d#1", "ssim:1 data=d#9"]
+    assert lines == ["psnr:1 data=d#1 n=1; ssim:1 data=d#9 n=9 protocol=p/1"]
 
 
 def test_a_lost_sample_excuses_other_samples_but_no_other_protocol() -> None:
@@ -306,7 +310,7 @@ def test_a_shared_failure_is_the_data_sets_and_an_own_one_the_models() -> None:
     own = record("b", failures=[shared, Failure("big.png", "out of memory")], signed=signature(manifest="2"))
     table = tables.build([record("a", failures=[shared]), record("c", failures=[shared]), own])
     text = "\n".join(table.notes)
-    assert "d: 1 samples not scored: broken.png: truncated" in text
+    assert "d: 1 samples not scored: broken.png: truncated" in table.remarks
     assert "b on d: scored on 1 samples, failed on 1: big.png: out of memory" in text
 
 
@@ -337,7 +341,31 @@ def test_html_marks_best_and_second() -> None:
 
 def test_csv_has_plain_numbers_and_intervals() -> None:
     rows = list(csv.DictReader(io.StringIO(tables.to_csv(tables.build([record("a", value=28.9412345), record("b")])))))
-    assert (rows[0]["PSNR"], rows[0]["PSNR low"], rows[0]["Params"]) == ("28.9412345", "27.9412345", "34M + 49M")
+    assert (rows[0]["PSNR"], rows[0]["PSNR low"]) == ("28.9412345", "27.9412345")
+    assert (rows[0]["encoder_params"], rows[0]["decoder_params"]) == ("34163592", "49490179")
+
+
+def test_what_is_missing_is_an_empty_cell_of_a_csv_and_its_columns_stay() -> None:
+    gone = known(record("a", scores={}, samples=[], error="no weights"), params=None, temporal=None)
+    rows = list(csv.DictReader(io.StringIO(tables.to_csv(tables.build([gone, known(record("b"), compatible="-")])))))
+    assert set(rows[0].values()) == {"a", "", "a: no weights"}
+    assert (rows[1]["Comp."], rows[1]["PSNR"], rows[0]["PSNR high"]) == ("-", "30.0", "")
+    alone = tables.to_csv(tables.build([record("c", unavailable={"ssim": "no"}, scores={})]))
+    assert alone.startswith("Model,encoder_params,decoder_params,FCR,Comp.,SSIM,SSIM low,SSIM high,notes")
+
+
+def test_a_long_footnote_is_cut_where_a_sentence_ends_and_says_where_the_whole_stands() -> None:
+    long = f"weights of lpips-vgg were not found. File: {'x' * 400}. Then put it there"
+    (note,) = tables.build([record("a", unavailable={"lpips-vgg": long})]).notes
+    assert note == "LPIPS-VGG: weights of lpips-vgg were not found… `cvbench show` has the whole."
+    assert len(tables.build([record("a", error="x" * 900)]).notes[0]) < 200
+    assert tables.build([record("a", error="x" * 100)]).notes == [f"a: {'x' * 100}"]
+
+
+def test_small_networks_have_a_number_of_parameters() -> None:
+    counts = {(3200, 12): "3.2k + 12", (9_999, 10_000): "10.0k + 0.01M", (1_200_000, 34_000_000): "1.20M + 34M"}
+    for params, text in counts.items():
+        assert tables.build([known(record("a"), params=params)]).rows[0][1].text == text
 
 
 def test_latex_is_booktabs_and_escaped() -> None:

@@ -23,9 +23,14 @@ def model_names(texts: Sequence[str], default: Sequence[str] = ()) -> tuple[str,
     return expanded(_some("--models", texts, split(texts, MODELS), default), MODELS)
 
 
+def listed(texts: Iterable[str]) -> list[str]:
+    """Return names given with commas, repetition or both."""
+    return [name for text in texts for name in map(str.strip, text.split(",")) if name]
+
+
 def metric_names(texts: Sequence[str], default: Sequence[str] = (), task: str = "reconstruction") -> tuple[str, ...]:
     """Return the metrics given with --metrics; `all` and patterns stand for those of the task. Raises UsageError."""
-    names = _some("--metrics", texts, [name.strip() for text in texts for name in text.split(",")], default)
+    names = _some("--metrics", texts, listed(texts), default)
     known = [name for name, metric in METRICS.items() if metric.task == task]
     return tuple(dict.fromkeys(each for name in names for each in matching("metric", name, known)))
 

@@ -7,7 +7,7 @@ from cvbench import tables
 from cvbench.commands.codes import DONE, INCOMPLETE
 from cvbench.commands.console import echo, line
 from cvbench.core.records import RunRecord
-from cvbench.store import write_text
+from cvbench.store import keep_order, write_text
 
 
 def finish(records: Sequence[RunRecord], suite: str, out: Path, *, intervals: bool) -> int:
@@ -22,6 +22,7 @@ def finish(records: Sequence[RunRecord], suite: str, out: Path, *, intervals: bo
         line(f"Error: {error}", err=True)
     for note in (f"{r.model.name} on {r.data.name}: {note}" for r in records for note in r.notes):
         line(f"Error: {note}", err=True)
+    keep_order(out, records)
     write_text(out / "table.md", f"# {suite}\n\n{text}")
     write_text(out / "table.csv", tables.to_csv(table))
     write_text(out / "samples.csv", tables.samples_csv(records))

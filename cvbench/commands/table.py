@@ -8,9 +8,9 @@ import click
 from cvbench import paper, tables
 from cvbench.commands.codes import DONE
 from cvbench.commands.console import echo
-from cvbench.commands.options import existing
+from cvbench.commands.options import existing, listed
 from cvbench.core.errors import UsageError
-from cvbench.core.records import read_records
+from cvbench.core.records import RunRecord, read_records
 from cvbench.tables import Table
 from cvbench.tables.temporal import build_temporal
 
@@ -27,6 +27,9 @@ from cvbench.tables.temporal import build_temporal
 @click.option("--published", is_flag=True, help="The published cells too, with the difference.")
 @click.option("--intervals", "--ci", "intervals", is_flag=True, help="Print 95 % intervals.")
 @click.option("--allow-mixed", is_flag=True, help="Footnote scores whose signatures differ instead of refusing them.")
+@click.option("--sort", metavar="COLUMN", help="Sort by a column, best first.  [default: as typed for `run`]")
+@click.option("--columns", "-c", multiple=True, metavar="A,B", help="Only these: psnr,params,encode_fps, or patterns.")
+@click.option("--rows", multiple=True, metavar="A,B", help="Only these models, or patterns.")
 @click.option("--temporal", is_flag=True, help="PSNR by position in the temporal group, flicker, seams of windows.")
 def command(
     what: Sequence[str],
@@ -35,6 +38,9 @@ def command(
     published: bool,
     intervals: bool,
     allow_mixed: bool,
+    sort: str | None,
+    columns: Sequence[str],
+    rows: Sequence[str],
     temporal: bool,
 ) -> int:
     """Print the table of records made by `run`, or a published table (1 to 8) filled from them.
@@ -43,6 +49,7 @@ def command(
       cvbench table reports/recon
       cvbench table reports/recon --format latex > table.tex
       cvbench table reports/recon --temporal           which frames of a clip a model codes worse
+      cvbench table reports/recon --sort psnr --columns params,psnr,bpp --rows 'tiny-*,jpeg'
       cvbench table 1 --from reports/recon --published
       cvbench table 5 --published                      the paper's cells alone
       cvbench table 6                                  the paper's ablation at small scale, with paired tests
@@ -57,14 +64,22 @@ def command(
     name = published_table(what, extra=bool(runs or published))
     if temporal and (name or intervals):
         raise UsageError("--temporal makes its own table of records: cvbench table RUN_OR_FOLDER --temporal")
+    if name and (sort or columns or rows):
+        raise UsageError("--sort, --columns and --rows are about records: cvbench table RUN_OR_FOLDER")
     if temporal:
-        table = build_temporal(read_records(existing(what)), allow_mixed=allow_mixed)
+        table = build_temporal(chosen_records(what, rows), allow_mixed=allow_mixed)
     elif name:
         table = fill(name, runs, published=published, intervals=intervals, allow_mixed=allow_mixed)
     else:
-        table = tables.lay_out(read_records(existing(what)), intervals=intervals, allow_mixed=allow_mixed)
+        table = tables.lay_out(chosen_records(what, rows), intervals=intervals, allow_mixed=allow_mixed)
+    table = tables.arranged(table, listed(columns), sort or "")
     echo(tables.FORMATS[form](table), nl=False)
     return DONE
+
+
+def chosen_records(what: Sequence[str], rows: Sequence[str]) -> Sequence[RunRecord]:
+    """Read records, of the models `rows` alone where there are any."""
+    return tables.chosen(read_records(existing(what)), listed(rows))
 
 
 def fill(name: str, runs: Sequence[Path], *, published: bool, intervals: bool, allow_mixed: bool) -> Table:

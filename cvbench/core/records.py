@@ -173,6 +173,29 @@ class RunRecord:
             raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
+ORDER = ".order"
+"""Beside the records, in JSON."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """Models and data sets as they were typed."""
+
+    models: Sequence[str] = ()
+    data: Sequence[str] = ()
+
+    def then(self, later: "Order") -> "Order":
+        """Return the later order where it names all that this one does, else this one and what is new behind it."""
+        pairs = ((self.models, later.models), (self.data, later.data))
+        return Order(
+            *(new if set(old) <= set(new) else (*old, *(n for n in new if n not in old)) for old, new in pairs)
+        )
+
+
+def _joined(old: Sequence[str], new: Sequence[str]) -> Sequence[str]:
+    return new if set(old) <= set(new) else (*old, *(name for name in new if name not in old))
+
+
 def _plain(score: Score) -> dict[str, Any]:
     return {**{f: getattr(score, f) for f in ("value", "low", "high", "n")}, "signature": score.signature.as_dict()} | (
         {"note": score.note} if score.note else {}
@@ -216,22 +239,42 @@ def _checked(record: RunRecord) -> RunRecord:
 
 
 def read_records(paths: Sequence[Path]) -> list[RunRecord]:
-    """Read records: files as they are, folders with all `*.json` in them or in their `records` folder, sorted by name.
+    """Read records: files as they are, folders with all `*.json` in them or in their `records` folder.
 
-    Hidden files, such as a Mac leaves behind, are none of them.
+    Those of a folder come in the order in which models and data sets were typed, as far as it was kept. Hidden files,
+    such as a Mac leaves behind, are none of them.
     Raises UsageError when a path holds no record.
     """
-    found: list[Path] = []
+    found: list[RunRecord] = []
     for path in paths:
-        if path.is_file():
-            here = [path]
-        else:
-            inner = path / "records" if (path / "records").is_dir() else path
-            here = _records_in(inner)
+        here = [RunRecord.load(path)] if path.is_file() else _records_of(path)
         if not here:
             raise UsageError(f"{path} holds no record; `cvbench run --out {path}` makes some")
         found += here
-    return [RunRecord.load(path) for path in found]
+    return found
+
+
+def _records_of(folder: Path) -> list[RunRecord]:
+    inner = folder / "records" if (folder / "records").is_dir() else folder
+    return as_typed([RunRecord.load(path) for path in _records_in(inner)], read_order(inner))
+
+
+def read_order(folder: Path) -> Order:
+    """Return the order kept in a folder of records; none where there is none."""
+    try:
+        return msgspec.json.decode((folder / ORDER).read_bytes(), type=Order)
+    except (OSError, msgspec.MsgspecError):
+        return Order()
+
+
+def as_typed(records: Sequence[RunRecord], order: Order) -> list[RunRecord]:
+    """Sort records by their models and data sets; those that the order does not name come last."""
+    models, data = ({name: i for i, name in enumerate(names)} for names in (order.models, order.data))
+
+    def place(record: RunRecord) -> tuple[int, int]:
+        return models.get(record.model.name, len(models)), data.get(record.data.name, len(data))
+
+    return sorted(records, key=place)
 
 
 def _records_in(folder: Path) -> list[Path]:

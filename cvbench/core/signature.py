@@ -48,19 +48,21 @@ class Signature:
     def short(self) -> str:
         """Without the fields of the protocol, whose name says in what they differ from it."""
         held = f" generated={self.generated}" if self.generated is not None else ""
-        return f"{self.head} data={self._held} protocol={self._named}{held}"
+        return f"{self.head} data={self.held} protocol={self.named}{held}"
 
     @property
-    def _held(self) -> str:
+    def held(self) -> str:
+        """Data and the digest of their pixels."""
         return f"{self.data}#{self.manifest}" if self.manifest else self.data
 
     @property
-    def _named(self) -> str:
+    def named(self) -> str:
+        """Protocol and version; its name says in what it differs from a named one."""
         return f"{self.protocol.name}/{self.protocol.version}"
 
     def _pairs(self) -> Iterator[tuple[str, str]]:
-        yield "data", self._held
-        yield "protocol", self._named
+        yield "data", self.held
+        yield "protocol", self.named
         yield from ((f.name, as_text(getattr(self.protocol, f.name))) for f in settable())
         if self.generated is not None:
             yield "generated", str(self.generated)

@@ -117,10 +117,8 @@ class _Filling:
             columns.append(Column(column.heading if several else "", label, column.info.better))
             cells.append(self._column(position, column))
         rows = [list(row) for row in zip(*cells, strict=True)]
-        remarks = [*tie_remark(cells), *self.scores.remarks, *self._conditions(), *self.block.notes]
-        for data, of_data in self.scores.of_data.items():
-            for note in data_notes(data, of_data):
-                self.footnotes.refer(note)
+        about = [note for data, of_data in self.scores.of_data.items() for note in data_notes(data, of_data)]
+        remarks = [*about, *tie_remark(cells), *self.scores.remarks, *self._conditions(), *self.block.notes]
         return Table(columns, rows, self.footnotes.texts, self.scores.signatures(), self.block.caption, remarks)
 
     def _methods(self) -> list[Cell]:

@@ -1,7 +1,7 @@
 """Where rows, facts and records are kept; every write is atomic. No torch."""
 
 from cvbench.store.files import atomic, file_name, write_text
-from cvbench.store.records import Written, record_path, write_record
+from cvbench.store.records import Written, keep_order, record_path, write_record
 from cvbench.store.rows import FileStore, MemoryStore, Store, cache_root
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "atomic",
     "cache_root",
     "file_name",
+    "keep_order",
     "record_path",
     "write_record",
     "write_text",

@@ -2,8 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from filelock import FileLock
 
 from cvbench.core.digest import digest
 from cvbench.core.errors import UsageError
-from cvbench.core.records import RunRecord, SampleRecord
+from cvbench.core.records import ORDER, Order, RunRecord, SampleRecord, read_order
 from cvbench.store.files import file_name, write_text
 from cvbench.store.rows import PATIENCE
 
@@ -56,6 +56,16 @@ def write_record(folder: Path, record: RunRecord, origin: str = "") -> Written:
         if here and origins.get(record.data.name) != here:
             write_text(path.parent / ORIGINS, json.dumps({**origins, record.data.name: here}, ensure_ascii=False))
         return _settle(path, old, record) if old else _put(path, record)
+
+
+def keep_order(folder: Path, records: Sequence[RunRecord]) -> None:
+    """Keep the order of a run's models and data sets beside the records, for tables and reports."""
+    inner = folder / "records"
+    names = [tuple(dict.fromkeys(part)) for part in zip(*((r.model.name, r.data.name) for r in records), strict=True)]
+    if names and inner.is_dir():
+        with _alone(inner):
+            order = read_order(inner).then(Order(*names))
+            write_text(inner / ORDER, json.dumps(asdict(order), ensure_ascii=False))
 
 
 def _share_nothing(old: RunRecord, new: RunRecord) -> bool:

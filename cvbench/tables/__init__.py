@@ -6,6 +6,7 @@
 
 from cvbench.tables.build import SPEED, build
 from cvbench.tables.cells import Footnotes, Scores, SignatureMismatch, show
+from cvbench.tables.choose import arranged, chosen
 from cvbench.tables.crossing import lay_out
 from cvbench.tables.formats import FORMATS, html, latex, markdown, samples_csv, to_csv, to_json
 from cvbench.tables.ranking import ranks
@@ -21,7 +22,9 @@ __all__ = [
     "Scores",
     "SignatureMismatch",
     "Table",
+    "arranged",
     "build",
+    "chosen",
     "html",
     "latex",
     "lay_out",

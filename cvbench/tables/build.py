@@ -1,6 +1,6 @@
 """Records laid out as the paper's Table 1: a row a model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -55,12 +55,9 @@ def build(records: Sequence[RunRecord], *, intervals: bool = False, allow_mixed:
     scores = Scores(taken, {name: METRICS[name] for name in METRICS if name in used}, footnotes, style)
     columns = [*_facts(rows, footnotes), *_scores(rows, scores), *_speeds(rows, footnotes)]
     body = [list(cells) for cells in zip(*(cells for _, cells in columns), strict=True)]
-    for data in data_names(records):
-        for note in data_notes(data, scores.of_data[data]):
-            footnotes.refer(note)
-    for record in taken:
-        footnotes.refer(_precision_note(record))
-    remarks = [*tie_remark(cells for _, cells in columns), *scores.remarks]
+    about = [note for data in data_names(records) for note in data_notes(data, scores.of_data[data])]
+    about += dict.fromkeys(filter(None, [*map(_precision_note, taken), *_speed_notes(rows)]))
+    remarks = [*about, *tie_remark(cells for _, cells in columns), *scores.remarks]
     return Table([column for column, _ in columns], body, footnotes.texts, scores.signatures(), remarks=remarks)
 
 
@@ -124,15 +121,27 @@ def _facts(rows: Sequence[TableRow], footnotes: Footnotes) -> list[Filled]:
     totals = [float(sum(f.params)) if f.params else None for f in facts]
     return [
         (
-            Column("", "Model"),
+            Column("", "Model", key="model"),
             [Cell(label, notes=footnotes.refer(untrained(f))) for label, f in zip(labels(rows), facts, strict=True)],
         ),
         (
-            Column("", "Params"),
-            [Cell(parameters(f) or NOTHING, total) for f, total in zip(facts, totals, strict=True)],
+            Column("", "Params", key="params", plain=("encoder_params", "decoder_params")),
+            [
+                Cell(parameters(f) or NOTHING, total, plain=f.params or (None, None))
+                for f, total in zip(facts, totals, strict=True)
+            ],
         ),
-        (Column("", "FCR"), [Cell(str(f.temporal), float(f.temporal)) if f.temporal else Cell(NOTHING) for f in facts]),
-        (Column("", "Comp."), [Cell(compatibility(f) or NOTHING) for f in facts]),
+        (
+            Column("", "FCR", key="fcr", plain=("FCR",)),
+            [
+                Cell(str(f.temporal), float(f.temporal), plain=(f.temporal,)) if f.temporal else Cell(NOTHING)
+                for f in facts
+            ],
+        ),
+        (
+            Column("", "Comp.", key="comp", plain=("Comp.",)),
+            [Cell(compatibility(f) or NOTHING, plain=(f.compatible,)) for f in facts],
+        ),
     ]
 
 
@@ -140,7 +149,7 @@ def _scores(rows: Sequence[TableRow], scores: Scores) -> list[Filled]:
     filled = []
     for data in scores.of_data:
         for name, metric in scores.metrics.items():
-            column = Column(data if len(scores.of_data) > 1 else "", metric.title, metric.better)
+            column = Column(data if len(scores.of_data) > 1 else "", metric.title, metric.better, name)
             filled.append((column, scores.column([row.records.get(data) for row in rows], name)))
     return filled
 
@@ -158,16 +167,25 @@ def _speeds_of(group: str, rows: Sequence[TableRow], data: str, footnotes: Footn
     places = [_timed(speed) for speed in speeds if speed]
     most = max(places, key=places.count)
     head = f"{data}: speed" if group else "speed"
-    footnotes.refer(f"{head} on {most}; peak memory beyond the weights")
     unlike = [f" on {_timed(speed)}: not comparable" if speed and _timed(speed) != most else "" for speed in speeds]
     notes = [footnotes.refer(u and f"{head} of {label}{u}") for label, u in zip(labels(rows), unlike, strict=True)]
     return [
         (
-            Column(group, label, better),
+            Column(group, label, better, key),
             [replace(_number(s.get(key)), notes=n) for s, n in zip(speeds, notes, strict=True)],
         )
         for label, key, better in SPEED
     ]
+
+
+def _speed_notes(rows: Sequence[TableRow]) -> Iterator[str]:
+    """Say of each data set on what most models were timed."""
+    data = data_names(record for row in rows for record in row.records.values())
+    for name in data:
+        places = [_timed(speed) for row in rows if (speed := _speed(row, name))]
+        if places:
+            head = f"{name}: speed" if len(data) > 1 else "speed"
+            yield f"{head} on {max(places, key=places.count)}; peak memory beyond the weights"
 
 
 def _speed(row: TableRow, data: str) -> Mapping[str, Any]:

@@ -37,10 +37,26 @@ class Footnotes:
         self.texts: list[str] = []
 
     def refer(self, text: str) -> tuple[int, ...]:
-        """Return the number of a footnote, adding it when it is new; no number for an empty one."""
+        """Return the number of a footnote, adding it when it is new; no number for an empty one. A long one is cut."""
+        text = brief(text)
         if text and text not in self.texts:
             self.texts.append(text)
         return (self.texts.index(text) + 1,) if text else ()
+
+
+LONG = 160
+"""Characters of a footnote beyond which the whole stands in `cvbench show`."""
+WHOLE = "… `cvbench show` has the whole."
+
+
+def brief(text: str) -> str:
+    """Return a footnote of a line or two, cut where a sentence or word ends."""
+    if len(text) <= LONG + len(WHOLE):
+        return text
+    cut = text[:LONG]
+    ends = [cut.rfind(sign) for sign in (". ", "; ", " (")]
+    end = max(ends) if max(ends) > LONG // 4 else cut.rfind(" ")
+    return f"{cut[: end if end > 0 else LONG].rstrip(' .;')}{WHOLE}"
 
 
 @dataclass(frozen=True)
@@ -89,13 +105,18 @@ class Scores:
         return Cell(text, score.value, score.low, score.high, notes=notes)
 
     def signatures(self) -> list[str]:
-        """Return one line for all metrics that were measured alike: their versions, then what they have in common."""
-        alike: dict[str, list[str]] = {}
+        """Return one line a protocol: metrics with the versions of their probes, and the data that they were scored on.
+
+        The protocol's name says all that makes it another than its base.
+        """
+        lines: dict[str, dict[str, list[str]]] = {}
         for (data, name), standard in self.standard.items():
             if standard and self.metrics[name].ranked:
                 n = max(r.scores[name].n for r in self.of_data[data] if name in r.scores)
-                alike.setdefault(f"{standard.tail} n={n}", []).append(standard.head)
-        return [f"{', '.join(heads)} {tail}" for tail, heads in alike.items()]
+                generated = f" generated={standard.generated}" if standard.generated is not None else ""
+                places = lines.setdefault(f"protocol={standard.named}{generated}", {})
+                places.setdefault(f"data={standard.held} n={n}", []).append(standard.head)
+        return [f"{_alike(places)} {protocol}" for protocol, places in lines.items()]
 
     def _ranked(self, record: RunRecord | None, name: str) -> Ranked | None:
         """Return a score that competes: identity, untrained models and what is not comparable do not."""
@@ -155,6 +176,14 @@ class Scores:
         return standard.difference(signature)
 
 
+def _alike(places: Mapping[str, list[str]]) -> str:
+    """Say what was measured where, places of the same metrics together."""
+    found: dict[str, list[str]] = {}
+    for place, heads in places.items():
+        found.setdefault(", ".join(heads), []).append(place)
+    return "; ".join(f"{heads} {' '.join(held)}" for heads, held in found.items())
+
+
 def _keys(record: RunRecord, name: str) -> set[Key]:
     """Return the samples that a score is of."""
     of_sets, probe = METRICS[name].distance, METRICS[name].probe
@@ -205,8 +234,14 @@ def parameters(facts: ModelFacts) -> str:
     """Return the parameters of encoder and decoder in millions, "" when there are none."""
     if not facts.params or not sum(facts.params):
         return ""
-    digits = 2 if sum(facts.params) < 2_000_000 else 0
-    return " + ".join(f"{count / 1e6:.{digits}f}M" for count in facts.params)
+    return " + ".join(map(amount, facts.params))
+
+
+def amount(count: int) -> str:
+    """Return a number of parameters in three digits or so."""
+    if count < 10_000:
+        return f"{count / 1e3:.1f}k" if count >= 1000 else str(count)
+    return f"{count / 1e6:.{2 if count < 2_000_000 else 0}f}M"
 
 
 def compatibility(facts: ModelFacts) -> str:

@@ -13,7 +13,7 @@ from tabulate import tabulate
 from cvbench.core.records import RunRecord
 from cvbench.core.text import one_line, visible
 from cvbench.metrics import METRICS
-from cvbench.tables.table import Cell, Column, Table
+from cvbench.tables.table import NOTHING, Cell, Column, Table
 
 BOLD = re.compile(r"\*\*(\w[\w -]*)\*\*")
 """Words that a footnote sets in bold, in Markdown's way."""
@@ -115,8 +115,9 @@ def _escape(text: str) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Return the table as CSV: plain numbers, a low and a high column beside each score, notes in the last column.
+    """Return the table as CSV: numbers as numbers, what is missing empty, notes in the last column.
 
+    A low and a high column stand beside each metric; parameters have a column for the encoder and one for the decoder.
     Beside published tables two more columns: the published cell and the difference. A table below follows after an
     empty line, with a header of its own.
     """
@@ -143,20 +144,23 @@ def _csv_cell(value: object) -> object:
 
 def _csv_asides(table: Table, position: int) -> list[str]:
     """Return what a column needs further columns for."""
-    cells = [row[position] for row in table.rows]
-    found = ["low", "high"] if any(c.low is not None for c in cells) else []
+    cells, column = [row[position] for row in table.rows], table.columns[position]
+    found = ["low", "high"] if column.key in METRICS or any(c.low is not None for c in cells) else []
     found += ["published"] if any(c.published for c in cells) else []
-    return found + (["difference"] if any(c.published for c in cells) and table.columns[position].better else [])
+    return found + (["difference"] if any(c.published for c in cells) and column.better else [])
 
 
 def _csv_names(column: Column, asides: Sequence[str]) -> list[str]:
     plain = column.title.rstrip(" ↑↓")
-    return [plain, *(f"{plain} {aside}" for aside in asides)]
+    return [*(column.plain or [plain]), *(f"{plain} {aside}" for aside in asides)]
 
 
 def _csv_values(column: Column, cell: Cell, asides: Sequence[str]) -> list[object]:
-    value = cell.value if column.better and cell.value is not None else cell.text
-    return [value, *(getattr(cell, aside) for aside in asides)]
+    aside = [getattr(cell, aside) for aside in asides]
+    if column.plain:
+        return [*(cell.plain or [None] * len(column.plain)), *aside]
+    text = "" if cell.text == NOTHING or (column.key and column.better) else cell.text
+    return [cell.value if column.better and cell.value is not None else text, *aside]
 
 
 def latex(table: Table) -> str:

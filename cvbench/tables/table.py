@@ -10,7 +10,8 @@ NOTHING = "–"
 class Cell:
     """One cell: what it says, the number behind it, its rank (1 best, 2 second), and its footnotes (from 1).
 
-    `published` is the cell of a published table as printed there, `difference` is `value` minus it.
+    `plain` are the values under the `plain` columns of a CSV, where these are not the number or the text. `published`
+    is the cell of a published table as printed there, `difference` is `value` minus it.
     """
 
     text: str
@@ -19,6 +20,7 @@ class Cell:
     high: float | None = None
     rank: int = 0
     notes: tuple[int, ...] = ()
+    plain: tuple[object, ...] = ()
     published: str = ""
     difference: float | None = None
 
@@ -40,11 +42,16 @@ def signed(difference: float, digits: int) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: the heading in two lines (data set, then metric), and which way is better ("" for no score)."""
+    """A column: the heading in two lines (data set, then metric), and which way is better ("" for no score).
+
+    `key` is what it is called on a command line; `plain` are its headings in a CSV where they are others.
+    """
 
     group: str
     label: str
     better: str = ""
+    key: str = ""
+    plain: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:

@@ -51,7 +51,7 @@ def cli() -> None:
       cvbench run --models vae-sd21 --data clips/  your clips
       cvbench table reports/recon --format latex   the same scores for a paper
       cvbench list models                          what can be measured
-      cvbench doctor                               what works on this machine
+      cvbench doctor                               what the next run will miss
 
     Exit codes: 0 done, 1 a regression was found (check), 2 wrong usage, 3 something could not be evaluated (named),
     4 an error of cvbench itself (with the report to send), 130 interrupted.

@@ -131,8 +131,13 @@ def test_every_list_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_doctor_looks_at_everything(capsys: pytest.CaptureFixture[str]) -> None:
     code, text, _ = run(capsys, "doctor")
     assert code == 0
-    for word in ("torch", "device", "cache", "data coco-val", "weights vae-sd3", "encoder h264"):
+    assert len(text.splitlines()) == 10
+    for word in ("torch", "device", "cache", "no folder for coco-val", "10 of 10 ready", "h264", "fetch lpips-vgg"):
         assert word in text
+    code, text, error = run(capsys, "doctor", "-m", "cvvae,x=vae-sd21,jpeg", "--metrics", "rfvd,psnr")
+    assert (code, "the run will miss" in error) == (3, True)
+    assert "1 of 3 ready; weights missing: `cvbench weights fetch cvvae vae-sd21`" in text
+    assert "1 of 2 ready; weights missing: `cvbench weights fetch i3d`" in text
 
 
 def test_mixed_records_are_refused_unless_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,7 +97,7 @@ def make(word: str) -> None:
 def check_names(context: click.Context) -> None:
     """Raise UsageError for a name that stands in no registry; words in capitals stand for any."""
     given = context.params
-    if "suite" in given:
+    if "suite" in given and not given["suite"].endswith(".toml"):
         load_suite(given["suite"])
     if given.get("changes") is not None:
         protocol(given.get("protocol") or "cvbench-1", [c for c in given["changes"] if not c.isupper()])

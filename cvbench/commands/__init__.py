@@ -4,6 +4,7 @@ COMMANDS = {
     "run": "Reconstruct data with models, measure, store, and print a table.",
     "score": "Measure generated pictures or videos against a reference set, their prompts or their first frames.",
     "table": "Print the table of records made by `run`, or a published table (1 to 8) filled from them.",
+    "show": "Show one record on a screen, with all that its table leaves out.",
     "report": "Write one HTML file: tables, plots, per-frame curves, clips with a wipe and difference maps.",
     "compare": "Compare two runs, or models of one run, sample by sample: is the difference real?",
     "check": "Check a run against a baseline: what got worse?",
@@ -11,6 +12,7 @@ COMMANDS = {
     "interpolate": "Put frames between the frames of a clip, or of every clip in a folder.",
     "list": "List models, data sets, metrics, suites or protocols.",
     "weights": "Find, fetch and verify weights.",
-    "doctor": "Say what works on this machine: packages, device, decoders, caches, data and weights.",
+    "cache": "Measure and shrink the cache of rows.",
+    "doctor": "Say what the next run has, what it will miss, and what to do about it.",
 }
 """Name of each command, which is that of its module here, and what it does in one line."""

@@ -1,38 +1,63 @@
-"""`cvbench doctor`: what works on this machine."""
+"""`cvbench doctor`: what the next run has, what it will miss, and what to do about it."""
 
 import importlib
 import importlib.metadata
+import platform
 import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from cvbench import __version__, weights
+from cvbench.commands.cache import amount
 from cvbench.commands.codes import DONE, INCOMPLETE
-from cvbench.commands.console import print_rows
+from cvbench.commands.console import echo, line
+from cvbench.commands.options import metric_names, model_names
 from cvbench.core.config import load_config
 from cvbench.core.errors import CvbenchError
+from cvbench.core.protocol import protocol
+from cvbench.core.suites import Suite, load_suite
 from cvbench.data import DATASETS
-from cvbench.models import MODELS
-from cvbench.probes import known_weights
+from cvbench.metrics import METRICS, resolve
+from cvbench.models import MODELS, called, labelled
+from cvbench.probes import FEATURES, PROBES, known_weights
 from cvbench.store import cache_root
+from cvbench.weights import Source
 
 PACKAGES = ("torch", "torchvision", "diffusers", "lpips", "av", "PIL", "scipy", "open_clip", "huggingface_hub")
 OPTIONAL = {"decord": "cvbench[decord]", "dreamsim": "cvbench[pic]"}
 DISTRIBUTIONS = {"PIL": "pillow", "open_clip": "open_clip_torch"}
+ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1"}
+ROOM = 2**30
+"""Free bytes below which a run may stop for want of space."""
 
 
 @click.command("doctor")
-def command() -> int:
-    """Say what works on this machine: packages, device, decoders, caches, data and weights.
+@click.option("--suite", "-s", default="recon", show_default=True, help="Of which the next run is.")
+@click.option("--models", "-m", multiple=True, metavar="A,B", help="Its models.  [default: the suite's]")
+@click.option("--metrics", multiple=True, metavar="A,B", help="Its metrics.  [default: the suite's]")
+def command(suite: str, models: Sequence[str], metrics: Sequence[str]) -> int:
+    """Say what the next run has, what it will miss, and what to do about it.
 
     \b
       cvbench doctor
+      cvbench doctor --models cvvae,vae-sd21 --metrics lpips,rfvd
+
+    Exit code 3: something that the run needs is missing.
     """
-    findings = examine(Path.cwd())
-    print_rows(("", "what", "finding"), [("ok" if f.ok else "MISSING", f.what, f.text) for f in findings])
-    return DONE if all(f.ok or f.optional for f in findings) else INCOMPLETE
+    plan = load_suite(suite)
+    wanted = model_names(models, plan.models)
+    measured = resolve([*metric_names(metrics, (*plan.metrics, *plan.where_found))], protocol(plan.protocol))
+    optional = () if metrics else resolve(plan.where_found, protocol(plan.protocol))
+    findings = list(examine(Path.cwd(), plan, wanted, measured, optional))
+    for finding in findings:
+        echo(f"{finding.state:9}{finding.what:10}{finding.text}")
+    if any(not f.ok and not f.optional for f in findings):
+        line("the run will miss what is MISSING; it says so itself and does the rest", err=True)
+        return INCOMPLETE
+    return DONE
 
 
 @dataclass(frozen=True)
@@ -44,24 +69,54 @@ class Finding:
     text: str
     optional: bool = False
 
-
-def examine(folder: Path) -> list[Finding]:
-    """Look at packages, device, cache, data sets and weights."""
-    found = [Finding(True, "cvbench", __version__)]
-    found += [_package(name, "") for name in PACKAGES]
-    found += [_package(name, extra) for name, extra in OPTIONAL.items()]
-    return [*found, _device(), *_encoders(), _cache(), *_data(folder), *_weights(folder)]
+    @property
+    def state(self) -> str:
+        """One word."""
+        return "ok" if self.ok else "not here" if self.optional else "MISSING"
 
 
-def _package(name: str, extra: str) -> Finding:
+def examine(
+    folder: Path, suite: Suite, models: Sequence[str], metrics: Sequence[str], optional: Sequence[str]
+) -> Iterator[Finding]:
+    """Look at what a run of these models and metrics needs; metrics that are `optional` it leaves out."""
+    config = load_config(folder, DATASETS, known_weights())
+    yield Finding(True, "cvbench", f"{__version__}, Python {platform.python_version()} on {platform.platform()}")
+    yield _packages(PACKAGES, {})
+    yield _packages(OPTIONAL, OPTIONAL)
+    yield _device()
+    yield _encoders()
+    yield _cache()
+    yield _data(config.data, suite)
+    yield _weights("models", _of_models(models), config.weights)
+    yield _weights("metrics", _of_metrics(set(metrics) - set(optional)), config.weights)
+    if optional:
+        yield _weights("metrics", _of_metrics(optional), config.weights, optional=True)
+
+
+def _packages(names: Iterable[str], extras: Mapping[str, str]) -> Finding:
+    broken = {name: reason for name in names if (reason := _why_not(name))}
+    if not broken:
+        return Finding(True, "optional" if extras else "packages", ", ".join(map(_version, names)), bool(extras))
+    advice = [f"{name} ({why}): pip install '{extras.get(name, _distribution(name))}'" for name, why in broken.items()]
+    return Finding(False, "optional" if extras else "packages", "; ".join(advice), bool(extras))
+
+
+def _why_not(name: str) -> str:
     try:
         importlib.import_module(name)
-        return Finding(True, name, importlib.metadata.version(DISTRIBUTIONS.get(name, name)), bool(extra))
+        return ""
+    except ModuleNotFoundError:
+        return "not installed"
     except Exception as error:  # broken installs raise anything: a wrong torchvision gives RuntimeError
-        advice = f"optional: pip install '{extra}'" if extra else f"pip install {DISTRIBUTIONS.get(name, name)}"
-        return Finding(
-            False, name, f"{type(error).__name__}: {str(error).splitlines()[0][:120]}; {advice}", bool(extra)
-        )
+        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
+
+
+def _version(name: str) -> str:
+    return f"{name} {importlib.metadata.version(_distribution(name))}"
+
+
+def _distribution(name: str) -> str:
+    return DISTRIBUTIONS.get(name, name)
 
 
 def _device() -> Finding:
@@ -72,51 +127,77 @@ def _device() -> Finding:
     if not torch.cuda.is_available():
         return Finding(True, "device", f"cpu, {torch.get_num_threads()} threads (no CUDA device)")
     free, total = torch.cuda.mem_get_info()
+    devices = f"{torch.cuda.device_count()} × " if torch.cuda.device_count() > 1 else ""
     return Finding(
-        True, "device", f"{torch.cuda.get_device_name()}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
+        True, "device", f"{devices}{torch.cuda.get_device_name()}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free"
     )
 
 
-def _encoders() -> list[Finding]:
+def _encoders() -> Finding:
     try:
         import av
-
-        wanted = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1"}
-        return [Finding(codec in av.codecs_available, f"encoder {name}", codec, True) for name, codec in wanted.items()]
-    except ImportError:
-        return []
+    except Exception:  # already reported among the packages
+        return Finding(False, "codecs", "none without av", True)
+    lacking = [f"{name} ({codec})" for name, codec in ENCODERS.items() if codec not in av.codecs_available]
+    text = f"this FFmpeg lacks {', '.join(lacking)}" if lacking else ", ".join(ENCODERS)
+    return Finding(not lacking, "codecs", text, True)
 
 
 def _cache() -> Finding:
     root = cache_root()
     try:
         root.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(root).free / 2**30
-        size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file()) / 2**20
-        return Finding(free > 1, "cache", f"{root}: {size:.0f} MiB of rows, {free:.0f} GiB free")
+        free = shutil.disk_usage(root).free
+        size = sum(p.stat().st_size for p in root.rglob("*") if p.is_file())
+        advice = "" if free > ROOM else "; make room, or set CVBENCH_CACHE to another folder"
+        return Finding(free > ROOM, "cache", f"{root}: {amount(size)}, {amount(free)} free{advice}")
     except OSError as error:
         return Finding(False, "cache", f"{root} cannot be used ({error}); set CVBENCH_CACHE to a folder you may write")
 
 
-def _data(folder: Path) -> list[Finding]:
-    roots = load_config(folder, DATASETS, known_weights()).data
-    named = [name for name, entry in DATASETS.items() if entry.folder != ""]
-    return [
-        Finding(
-            name in roots and roots[name].exists(), f"data {name}", str(roots.get(name, "no folder configured")), True
-        )
-        for name in named
-    ]
+def _data(roots: Mapping[str, Path], suite: Suite) -> Finding:
+    gone = [f"{name} ({roots[name]})" for name in roots if not roots[name].exists()]
+    if gone:
+        return Finding(False, "data", f"configured, but not there: {', '.join(gone)}; mend cvbench.toml")
+    lacking = [name for name in suite.data if name not in roots]
+    here = f"{', '.join(roots)} configured; " if roots else ""
+    if not lacking:
+        return Finding(True, "data", here.removesuffix("; "))
+    instead = "" if len(lacking) < len(suite.data) else f"; the run takes {', '.join(suite.fallback)}"
+    how = "--data NAME=PATH, [data] in cvbench.toml, or CVBENCH_DATA"
+    return Finding(False, "data", f"{here}no folder for {', '.join(lacking)} ({how}){instead}", True)
 
 
-def _weights(folder: Path) -> list[Finding]:
-    given = load_config(folder, DATASETS, known_weights()).weights
-    found = []
-    for name, entry in MODELS.items():
-        if entry.source:
-            try:
-                path = weights.locate(name, entry.source, given)
-                found.append(Finding(path is not None, f"weights {name}", str(path or entry.source.origin), True))
-            except CvbenchError as error:
-                found.append(Finding(False, f"weights {name}", str(error)))
+def _of_models(specs: Iterable[str]) -> dict[str, Source | None]:
+    """Return by name the source of each model's weights, None of those that have none or bring them along."""
+    names = {called(spec): labelled(spec)[1].partition("@")[0] for spec in specs}
+    return {known: MODELS[known].source if known in MODELS else None for known in names.values()}
+
+
+def _of_metrics(names: Iterable[str]) -> dict[str, Source | None]:
+    found: dict[str, Source | None] = {}
+    for probe in dict.fromkeys(METRICS[name].probe for name in sorted(names)):
+        if probe in FEATURES:
+            found |= {name: sources[0] for name, sources in FEATURES[probe].weights.items()}
+        else:
+            found[probe] = PROBES[probe].source if probe in PROBES else None
     return found
+
+
+def _weights(
+    what: str, sources: Mapping[str, Source | None], given: Mapping[str, Path], *, optional: bool = False
+) -> Finding:
+    missing, bad = [], []
+    for name, source in sources.items():
+        try:
+            if source and weights.locate(name, source, given) is None:
+                missing.append(name)
+        except CvbenchError as error:
+            bad.append(f"{name}: {error}")
+    text = [f"{len(sources) - len(missing) - len(bad)} of {len(sources)} ready" if not optional else ""]
+    if missing:
+        left_out = " (left out where missing)" if optional else ""
+        text.append(f"weights missing{left_out}: `cvbench weights fetch {' '.join(missing)}`, or --weights NAME=PATH")
+    else:
+        text.append(f"weights of {', '.join(sources)} are here" if optional else "")
+    return Finding(not (missing or bad), what, "; ".join(filter(None, [*text, *bad])), optional)

@@ -51,7 +51,13 @@ table's footnotes), 4 an error of cvbench itself, 130 interrupted.
     "--models", "-m", multiple=True, metavar="A,B",
     help="Models by name, or FILE.py:FACTORY; repeatable.  [default: the suite's]",
 )  # fmt: skip
-@click.option("--suite", "-s", default="recon", show_default=True, help="What to do; see `cvbench list suites`.")
+@click.option(
+    "--suite",
+    "-s",
+    default="recon",
+    show_default=True,
+    help="What to do, or FILE.toml; see `cvbench list suites`.",
+)
 @click.option(
     "--data", "-d", multiple=True, metavar="NAME|NAME=PATH|PATH",
     help="Data sets, folders, globs or files, with commas or repeated.  [default: the suite's]",
@@ -177,8 +183,10 @@ def choose_data(asked: Sequence[str], suite: Suite, roots: Mapping[str, Path]) -
     """Return the data sets to run on: those asked for, the suite's where configured, or its fallback with a word."""
     if asked:
         return tuple(asked), []
-    configured = tuple(name for name in suite.data if name in roots)
-    missing = [name for name in suite.data if name not in roots]
+    configured = tuple(
+        name for name in suite.data if name not in DATASETS or DATASETS[name].folder == "" or name in roots
+    )
+    missing = [name for name in suite.data if name not in configured]
     how = "--data NAME=PATH, a [data] table in cvbench.toml, or the folder CVBENCH_DATA"
     if configured:
         return configured, [f"no folder configured for {', '.join(missing)} ({how}): left out"] if missing else []

@@ -1,11 +1,13 @@
 """Suites: what a run does when it is not told otherwise, one TOML each in `benchmarks/`."""
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
-from cvbench.core.errors import UnknownName
+import msgspec
+
+from cvbench.core.errors import UnknownName, UsageError
 
 
 @dataclass(frozen=True)
@@ -17,13 +19,13 @@ class Suite:
     """
 
     name: str
-    about: str
     models: tuple[str, ...]
     data: tuple[str, ...]
-    fallback: tuple[str, ...]
     metrics: tuple[str, ...]
-    protocol: str
-    speed: bool
+    about: str = ""
+    fallback: tuple[str, ...] = ()
+    protocol: str = "cvbench-1"
+    speed: bool = False
     where_found: tuple[str, ...] = ()
     task: Literal["reconstruct", "compat"] = "reconstruct"
 
@@ -41,11 +43,26 @@ def suite_names() -> list[str]:
 
 
 def load_suite(name: str) -> Suite:
-    """Read a suite. Raises UnknownName."""
+    """Read a suite: one of the benchmark files by its name, or a user's own by the path of its TOML.
+
+    Raises UnknownName for another name, UsageError naming file and field for what is no suite.
+    """
+    if name.endswith(".toml"):
+        return read_suite(Path(name))
     if name not in suite_names():
         raise UnknownName("suite", name, suite_names())
-    raw = tomllib.loads((folder() / f"suite-{name}.toml").read_text(encoding="utf-8"))
-    lists = {key: tuple(raw[key]) for key in ("models", "data", "fallback", "metrics")}
-    lists["where_found"] = tuple(raw.get("where_found", ()))
-    task = raw.get("task", Suite.task)
-    return Suite(name=name, about=raw["about"], protocol=raw["protocol"], speed=raw["speed"], task=task, **lists)
+    return read_suite(folder() / f"suite-{name}.toml", name)
+
+
+def read_suite(path: Path, name: str = "") -> Suite:
+    """Read the suite in a file, called as the file where it has no `name`. Raises UsageError."""
+    try:
+        raw = {"name": name or path.stem, **tomllib.loads(path.read_text(encoding="utf-8"))}
+        known = [field.name for field in fields(Suite)]
+        if unknown := [key for key in raw if key not in known]:
+            raise UsageError(f"unknown {', '.join(map(repr, unknown))}; a suite holds {', '.join(known)}")
+        return msgspec.convert(raw, Suite)
+    except OSError as error:
+        raise UsageError(f"there is no suite {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError, msgspec.ValidationError, UsageError) as error:
+        raise UsageError(f"{path} is no suite: {error}") from error

@@ -15,6 +15,7 @@ from cvbench.commands.codes import BROKEN, DONE, INCOMPLETE, INTERRUPTED, REGRES
 from cvbench.commands.console import echo
 from cvbench.commands.crash import summary, write_report
 from cvbench.commands.defaults import with_profile
+from cvbench.commands.processes import Invocation
 from cvbench.core.errors import CvbenchError, UsageError
 from cvbench.core.text import ERRORS, one_line
 
@@ -106,7 +107,7 @@ def _let_streams_write_anything() -> None:
 def _run(arguments: Sequence[str]) -> int:
     try:
         with cli.make_context(
-            "cvbench", list(arguments)
+            "cvbench", list(arguments), obj=Invocation(list(arguments), run_program)
         ) as context:  # `cli.main` makes of a closed pipe an exit code 1
             code = cli.invoke(context)
     except click.exceptions.Exit as error:

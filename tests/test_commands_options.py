@@ -7,7 +7,7 @@ import pytest
 from test_core_records import record
 
 from cvbench.cli import run_program
-from cvbench.commands.options import batch_size, data_names, metric_names, model_names
+from cvbench.commands.options import count_of, data_names, metric_names, model_names
 from cvbench.core.errors import UnknownName, UsageError
 from cvbench.core.records import read_records
 from cvbench.metrics import METRICS
@@ -50,7 +50,7 @@ def test_a_comma_in_the_name_of_a_file_that_is_there_splits_nothing(
 @pytest.mark.parametrize("text", ["²", "٣", "0", "-1", "1.5", "", "1e3", "9" * 5000, "Auto", "１"])
 def test_what_is_no_batch_size_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--batch"):
-        batch_size(text)
+        count_of("--batch", text)
 
 
 def test_repeated_models_metrics_and_data_add_up(pictures: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 COMMANDS = {
     "run": "Reconstruct data with models, measure, store, and print a table.",
+    "merge": "Put the shares of a run (--shard) together, and print its table.",
     "score": "Measure generated pictures or videos against a reference set, their prompts or their first frames.",
     "table": "Print the table of records made by `run`, or a published table (1 to 8) filled from them.",
     "show": "Show one record on a screen, with all that its table leaves out.",

@@ -3,12 +3,16 @@
 import contextlib
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cvbench.core.text import escaped, fitting, one_line, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 Report = Callable[[str, int, int], None]
 """Called with what is being done, steps done, and steps in all."""
@@ -70,18 +74,49 @@ def _print_boxed(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console.print(table)
 
 
+EVERY = 60.0
+"""Seconds between two lines of progress in a log."""
+
+
 @contextlib.contextmanager
-def progress_bar() -> Iterator[Report]:
-    """Show a bar with the time left on stderr while work is done, where a person watches."""
-    from rich import progress
+def progress_bar(shown: bool = True) -> Iterator[Report]:
+    """Show progress on stderr while work is done: a bar with the time left to a person, to a log a line a minute."""
     from rich.console import Console
 
     console = Console(stderr=True)
+    if not shown or not console.is_terminal:
+        yield Log() if shown else lambda _label, _done, _total: None
+        return
+    with _bar(console) as report:
+        yield report
+
+
+class Log:
+    """Progress as lines of a log, none in the first minute."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock, self.label, self.begun, self.said = clock, "", clock(), clock()
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Say how far the work is, and how long the rest will take at this pace, when a minute has passed."""
+        now = self.clock()
+        if label != self.label:
+            self.label, self.begun, self.first = label, now, done
+        if now - self.said >= EVERY:
+            self.said, pace = now, (done - self.first) / (now - self.begun) if now > self.begun else 0
+            left = f", {(total - done) / pace / 60:.0f} min left" if pace else ""
+            line(f"{label}: {done:,} of {total:,}{left}", err=True)
+
+
+@contextlib.contextmanager
+def _bar(console: "Console") -> Iterator[Report]:
+    from rich import progress
+
     columns = (
         progress.TextColumn("{task.description}", markup=False), progress.BarColumn(), progress.MofNCompleteColumn(),
         progress.TimeElapsedColumn(), progress.TextColumn("left"), progress.TimeRemainingColumn(),
     )  # fmt: skip
-    with progress.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    with progress.Progress(*columns, console=console, transient=True) as bar:
         tasks: dict[str, Any] = {}
 
         def report(label: str, done: int, total: int) -> None:

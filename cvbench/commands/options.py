@@ -75,12 +75,12 @@ def _is_there(spec: str) -> bool:
     return any(Path(text).expanduser().exists() for text in (spec, spec.partition("=")[2]) if text)
 
 
-def batch_size(text: str) -> int:
-    """Read --batch: auto is 0."""
+def count_of(option: str, text: str) -> int:
+    """Read --batch or --workers: auto is 0."""
     if text == "auto":
         return 0
     if not (text.isascii() and text.isdigit() and len(text) < 10) or int(text) < 1:
-        raise UsageError(f"--batch takes auto or a positive number, got {text!r}")
+        raise UsageError(f"{option} takes auto or a positive number, got {text!r}")
     return int(text)
 
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cvbench.commands import processes
 from cvbench.commands.console import line, progress_bar
 from cvbench.commands.options import (
-    batch_size,
     changes_of,
     check_folder,
+    count_of,
     data_names,
     metric_names,
     model_names,
@@ -28,6 +29,7 @@ from cvbench.probes import known_weights, missing_weights
 from cvbench.store import FileStore
 
 if TYPE_CHECKING:
+    from cvbench.engine.ranks import Ranks
     from cvbench.tasks.request import Request
 
 RUN_HELP = """Reconstruct data with models, measure, store, and print a table.
@@ -93,6 +95,7 @@ table's footnotes), 4 an error of cvbench itself, 130 interrupted.
 @click.option(
     "--strict", "--fail-fast", "-x", "strict", is_flag=True, help="Stop at the first sample or model that fails."
 )
+@processes.options
 def command(**given: Any) -> int:
     """Parse the options of `run`, run, write and print."""
     suite = load_suite(given["suite"])
@@ -100,24 +103,31 @@ def command(**given: Any) -> int:
     out = given["out"] or Path("reports") / suite.name
     check_folder(out)
     request, notes = build_request(given, suite, out)
-    for note in notes:
+    if devices := processes.to_launch(given):
+        return processes.launch(devices)
+    for note in notes if processes.here().rank == 0 else ():
         line(note, err=True)
-    records = carry_out(suite, request)
+    with processes.joined(given, out) as ranks:
+        records = carry_out(suite, request, ranks)
+    if not ranks.assembles:
+        return processes.told_share(ranks, out)
     return finish(records, suite.name, out, intervals=given["intervals"])
 
 
-def carry_out(suite: Suite, request: "Request") -> Sequence[RunRecord]:
+def carry_out(suite: Suite, request: "Request", ranks: "Ranks", store: FileStore | None = None) -> Sequence[RunRecord]:
     """Run the task of a suite under a progress bar."""
-    from cvbench.engine import memory  # torch, for which no help waits
+    from cvbench.engine import clock, memory  # torch, for which no help waits
     from cvbench.tasks import crossdecoding, reconstruction
 
     memory.keep_buffers()
+    memory.settle_threads()
     tasks = {"reconstruct": reconstruction.run, "compat": crossdecoding.run}
-    store, told = FileStore(), dict[str, None]()
-    with progress_bar() as progress:
+    store, told = store or FileStore(), dict[str, None]()
+    with progress_bar(ranks.speaks) as progress, clock.running() as times:
         records = tasks[suite.task](request, progress, store, lambda word: told.update({word: None}))
-    for word in filter(None, (*told, store.trouble)):
-        line(word, err=True)
+    for word in filter(None, dict.fromkeys([*told, store.trouble, *ranks.words, clock.summary(times.total())])):
+        if ranks.speaks:
+            line(word, err=True)
     return records
 
 
@@ -153,8 +163,9 @@ def build_request(given: Mapping[str, Any], suite: Suite, out: Path) -> tuple["R
         protocol=chosen,
         speed=suite.speed if given["speed"] is None else given["speed"],
         limit=given["limit"],
-        device=given["device"],
-        batch=batch_size(given["batch"]),
+        device=processes.device_of(given),
+        batch=count_of("--batch", given["batch"]),
+        workers=count_of("--workers", given["workers"]),
         strict=given["strict"],
         pictures=PICTURES if given["pictures"] is None else given["pictures"],
         init=given["init"],

@@ -2,18 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from cvbench.commands import processes
 from cvbench.commands.console import line, progress_bar
-from cvbench.commands.options import changes_of, check_folder, metric_names, weights_of
+from cvbench.commands.options import changes_of, check_folder, count_of, metric_names, weights_of
 from cvbench.commands.results import finish
 from cvbench.core.errors import UsageError
 from cvbench.core.protocol import EvalProtocol, protocol
 from cvbench.core.records import RunRecord
 from cvbench.metrics import METRICS
 from cvbench.metrics import resolve as resolve_metrics
+from cvbench.store import FileStore
+
+if TYPE_CHECKING:
+    from cvbench.engine.ranks import Ranks
 
 
 @click.command("score")
@@ -49,6 +54,7 @@ from cvbench.metrics import resolve as resolve_metrics
 )  # fmt: skip
 @click.option("--seed", type=click.IntRange(0), help="Of everything drawn at random; the same as --set seed=.")
 @click.option("--intervals", is_flag=True, help="Print 95 % intervals.")
+@processes.options
 def command(**given: Any) -> int:
     """Measure generated pictures or videos against a reference set, their prompts or their first frames.
 
@@ -63,19 +69,36 @@ def command(**given: Any) -> int:
     is already measured is not measured again. Exit codes: 0 done, 2 wrong usage, 3 something could not be evaluated
     or found no partner (named in the table's footnotes), 130 interrupted.
     """
-    chosen = choose_protocol(given)
-    metrics = metric_names(given["metrics"], task="generation")
-    refuse_unused(given, resolve_metrics(metrics, chosen, "generation"))
-    from cvbench.tasks.request import kept  # torch, for which no help waits
-
+    names = metric_names(given["metrics"], task="generation")
+    refuse_unused(given, resolve_metrics(names, choose_protocol(given), "generation"))
     check_folder(given["out"])
+    if devices := processes.to_launch(given):
+        return processes.launch(devices)
+    with processes.joined(given, given["out"]) as ranks:
+        records = records_of(given, given["out"], ranks)
+    if not ranks.assembles:
+        return processes.told_share(ranks, given["out"])
+    return finish(records, "score", given["out"], intervals=given["intervals"])
+
+
+def records_of(
+    given: Mapping[str, Any], out: Path, ranks: "Ranks", store: FileStore | None = None
+) -> Sequence[RunRecord]:
+    """Score every generated set, and write its record where this process assembles them."""
+    from cvbench.engine import memory  # torch, for which no help waits
+    from cvbench.tasks.request import kept
+
+    memory.settle_threads()
     records: list[RunRecord] = []
+    store = store or FileStore()
     for generated in given["generated"]:
-        made = measure(generated, metrics, chosen, given)
+        made = measure(generated, given, ranks, store)
+        if made is None:
+            continue
         if made.model.name in (record.model.name for record in records):
             raise UsageError(f"two generated sets are called {made.model.name}; tell them apart by NAME=PATH")
-        records.append(kept(made, given["out"], tell=lambda word: line(word, err=True)))
-    return finish(records, "score", given["out"], intervals=given["intervals"])
+        records.append(kept(made, out, tell=lambda word: line(word, err=True)))
+    return records
 
 
 def choose_protocol(given: Mapping[str, Any]) -> EvalProtocol:
@@ -102,21 +125,24 @@ def refuse_unused(given: Mapping[str, Any], names: Sequence[str]) -> None:
         raise UsageError(f"{' and '.join(unused)}: {', '.join(names)} would not look at it; leave it out")
 
 
-def measure(generated: str, metrics: Sequence[str], chosen: EvalProtocol, given: Mapping[str, Any]) -> RunRecord:
-    """Score one generated set under a progress bar."""
-    from cvbench.tasks.scoring import score  # torch, for which no help waits
+def measure(generated: str, given: Mapping[str, Any], ranks: "Ranks", store: FileStore) -> RunRecord | None:
+    """Score one generated set under a progress bar; None where another process makes the record."""
+    from cvbench.tasks.scoring import measure as measured  # torch, for which no help waits
 
-    with progress_bar() as progress:
-        return score(
+    with progress_bar(ranks.speaks) as progress:
+        scoring = measured(
             generated,
             given["reference"],
-            metrics,
+            metric_names(given["metrics"], task="generation"),
             given["prompts"],
             given["first_frames"],
-            chosen,
+            choose_protocol(given),
             limit=given["limit"],
-            device=given["device"],
+            device=processes.device_of(given),
             weights=weights_of(given["weights"]),
             init=given["init"],
             progress=progress,
+            store=store,
+            workers=count_of("--workers", given["workers"]),
         )
+        return scoring.record() if ranks.assembles else None

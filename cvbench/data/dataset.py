@@ -22,13 +22,15 @@ class Item:
     """One sample to be. `read` decodes it and raises UnreadableSample.
 
     `stamp` names the source as it is now, without decoding it: absolute path, size, times of change, inode and reader
-    of a file, or the version of something built in.
+    of a file, or the version of something built in. `look` tells frames, height and width as headers do, None where
+    these tell nothing.
     """
 
     id: str
     stamp: Callable[[], str]
     read: Callable[[Sampling], Sample]
     caption: str | None = None
+    look: Callable[[], tuple[int, int, int] | None] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -83,13 +85,15 @@ def read_stable(item: Item, sampling: Sampling) -> tuple[Sample, str]:
 def file_item(path: Path, name: str, reader: Reader, caption: str | None = None) -> Item:
     """Return a file as an item; `name` becomes its id."""
     name = printable(name)
-    return Item(name, partial(stamp_read_by, path, reader), partial(read_named, name, path, reader), caption)
+    read, look = partial(read_named, name, path, reader), partial(look_at, (path,))
+    return Item(name, partial(stamp_read_by, path, reader), read, caption, look)
 
 
 def numbered_item(paths: Sequence[Path], name: str, fps: float | None = None, caption: str | None = None) -> Item:
     """Return a clip kept as one picture a frame as an item."""
     name, paths = printable(name), tuple(paths)
-    return Item(name, partial(stamp_of_all, paths), partial(read_clip, name, paths, fps), caption)
+    read, look = partial(read_clip, name, paths, fps), partial(look_at, paths)
+    return Item(name, partial(stamp_of_all, paths), read, caption, look)
 
 
 def renamed(item: Item, name: str) -> Item:
@@ -100,6 +104,14 @@ def renamed(item: Item, name: str) -> Item:
 def read_as(name: str, read: Callable[[Sampling], Sample], sampling: Sampling) -> Sample:
     """Read a sample and give it another id."""
     return replace(read(sampling), id=name)
+
+
+def look_at(paths: Sequence[Path]) -> tuple[int, int, int] | None:
+    """Return frames, height and width of a file, or of pictures that are frames of a clip, as headers tell."""
+    from cvbench.data.headers import look
+
+    known = look(paths[0])
+    return known and (known[0] * len(paths), *known[1:])
 
 
 def read_named(name: str, path: Path, reader: Reader, sampling: Sampling) -> Sample:

@@ -147,7 +147,8 @@ def open_sample(name: str, kinds: Container[str], root: Path, reader: Reader) ->
 
 def scene_item(scene: Any, sha256: str) -> Item:
     """Return a scene as an item; its pixels are pinned, so its stamp is constant."""
-    return Item(scene.id, partial(str, f"sample|{scene.id}|{sha256}"), partial(read_scene, scene))
+    size = (scene.frames, scene.height, scene.width)
+    return Item(scene.id, partial(str, f"sample|{scene.id}|{sha256}"), partial(read_scene, scene), look=lambda: size)
 
 
 def read_scene(scene: Any, sampling: Sampling) -> Sample:

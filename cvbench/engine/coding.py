@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cvbench.core.errors import BadOutput, BadRange, CvbenchError
 from cvbench.core.types import Pixels, Traits
+from cvbench.engine.clock import MODEL, stage
 from cvbench.nets.arithmetic import arithmetic
 from cvbench.nets.tensors import Latents, Video, Videos
 
@@ -90,22 +91,23 @@ def _coded(coder: Coder, targets: Videos, seed: int) -> tuple[list[Coded], bool]
     latents, encoding_drew = encoded(coder, padded, seed)
     made, decoding_drew = decoded(coder, latents, padded.shape[2], seed, targets.device)
     recons = cropped(made, padded.shape, targets)
-    for recon, target in zip(recons, targets, strict=True):
-        check_output(recon, target)
+    with stage("checks"):
+        for recon, target in zip(recons, targets, strict=True):
+            check_output(recon, target)
     coded = [Coded(recon.clamp(0, 1), latents, len(targets), place) for place, recon in enumerate(recons)]
     return coded, encoding_drew or decoding_drew
 
 
 def encoded(coder: Coder, padded: Videos, seed: int) -> tuple[Any, bool]:
     """Return the latents of padded clips, and whether random numbers were drawn; the model gets pixels of its own."""
-    with arithmetic(), seeded(seed, padded.device) as drew:
+    with stage(MODEL), arithmetic(), seeded(seed, padded.device) as drew:
         latents = coder.encode(padded.clone())
         return latents, drew()
 
 
 def decoded(coder: Coder, latents: Any, frames: int, seed: int, device: torch.device) -> tuple[Any, bool]:
     """Return what a model makes of latents, unchecked, and whether random numbers were drawn."""
-    with arithmetic(), seeded(seed, device) as drew:
+    with stage(MODEL), arithmetic(), seeded(seed, device) as drew:
         made = coder.decode(latents, frames)
         return made, drew()
 

@@ -1,8 +1,10 @@
 """The one loop of every task: look at a sample, see what is missing, make it, keep it at once."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -15,9 +17,12 @@ from cvbench.core.run import Run
 from cvbench.core.types import Pixels
 from cvbench.data import Dataset, Item, read_stable
 from cvbench.data.frames import prepare
+from cvbench.engine.clock import READING, STORE, stage
 from cvbench.engine.coding import describe
 from cvbench.engine.device import readers
-from cvbench.engine.prefetch import prefetch
+from cvbench.engine.ranks import Ranks, current
+from cvbench.engine.readers import Readers, budget_for, threads_for
+from cvbench.engine.shares import Ended, Header, Kept, Lost, Message, Sampled, packed_rows
 from cvbench.store import Store
 
 Progress = Callable[[str, int, int], None]
@@ -110,13 +115,29 @@ class Task(Protocol):
         ...
 
 
+class Broken(NamedTuple):
+    """Why an owner gives no more numbers, and the place of the first sample that showed it; -1 where it was loaded.
+
+    `error` is what was raised, where it was in this process.
+    """
+
+    failure: Failure
+    place: int
+    error: Exception | None = None
+
+
+LOADING = -1
+
+
 @dataclass
 class Loop:
-    """A task on its way through a data set.
+    """A task on its way through a data set, or through the share of it that this process has.
 
     `samples` are those that could be read, in order; `unread` those that could not; `failed` by owner what went wrong
     on single samples, and `broken` what went wrong for an owner altogether. `environment` is stored with every row.
     `reader` reads and prepares a sample, `read_prepared` where none is given.
+    `identity` stands for who and what takes part: all processes of a run must agree on it. `asides` are JSON values
+    that a share leaves beside its rows.
     """
 
     task: Task
@@ -128,25 +149,171 @@ class Loop:
     label: str = ""
     environment: str = ""
     reader: Reader | None = None
+    identity: str = ""
+    workers: int = 0
     samples: list[Prepared] = field(default_factory=list)
     unread: list[tuple[int, Failure]] = field(default_factory=list)
     failed: dict[str, list[tuple[int, Failure]]] = field(default_factory=dict)
-    broken: dict[str, Exception] = field(default_factory=dict)
+    broken: dict[str, Broken] = field(default_factory=dict)
+    asides: dict[str, Any] = field(default_factory=dict)
+    leave: Callable[[], None] = lambda: None
+    """Called before a share is left for others, when all of it is known, to add `asides`."""
 
     def run(self) -> "Loop":
-        """Look at every sample and make what is missing."""
-        total, label = len(self.dataset.items), self.label or self.dataset.name
-        self.progress(label, 0, total)
-        for works in self._groups(prefetch(self._read(self._done()))):
+        """Look at every sample and make what is missing; of several processes the first then knows of all."""
+        self.ranks: Ranks = current()
+        places = self.ranks.begin(self)
+        self.goal = len(places)
+        self._tell()
+        for works in self._groups(self._prepared(places)):
             self._work(works)
-            self.progress(label, len(self.samples) + len(self.unread), total)
-        self.progress(label, total, total)
+            self._tell()
+        self.ranks.exchange(self)
+        self._sort()
+        if not self.ranks.computes:
+            self._check_whole()
+        self.progress(self._label, self.goal, self.goal)
         return self
+
+    # what processes tell each other
+
+    @property
+    def total(self) -> int:
+        """How many samples the data set has."""
+        return len(self.dataset.items)
+
+    @cached_property
+    def items(self) -> str:
+        """A digest of the samples' names."""
+        return digest([item.id for item in self.dataset.items])
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {item.id: index for index, item in enumerate(self.dataset.items)}
+
+    def costs(self) -> list[int]:
+        """Return frames × pixels of each sample as it will be prepared, as far as headers tell; 1 where none does."""
+        return [cost_of(item, self.protocol) for item in self.dataset.items]
+
+    def cache_root(self) -> Path | None:
+        """Return the folder of the store, read anew; None where it has none or cannot write it."""
+        self.store.refresh()
+        root = getattr(self.store, "root", None)
+        return None if getattr(self.store, "trouble", "") else root
+
+    def messages(self, shared: bool) -> Iterator[Message]:
+        """Yield what is known of each sample, then what failed; rows are told in full unless the store is `shared`."""
+        for sample in self.samples:
+            rows = {unit.owner: self._told(unit, shared) for unit in self.task.units(sample)}
+            yield Sampled(sample.id, sample.sha256, sample.shape, sample.facts, rows)
+        unread, failed = self._lost(self.unread), {owner: self._lost(each) for owner, each in self.failed.items()}
+        broken = {owner: Lost(self._name_at(place), failure) for owner, (failure, place, _) in self.broken.items()}
+        word = str(getattr(self.store, "trouble", ""))
+        yield Ended(self.identity, self.items, unread, failed, broken, self.asides, word)
+
+    def _told(self, unit: Unit, shared: bool) -> Kept:
+        known = shared and unit.store is self.store
+        return Kept(unit.key, None if known else packed_rows(unit.rows()))
+
+    def _lost(self, failures: Iterable[tuple[int, Failure]]) -> list[Lost]:
+        return [Lost(self._name_at(index), failure) for index, failure in failures]
+
+    def _name_at(self, index: int) -> str:
+        return "" if index == LOADING else self.dataset.items[index].id
+
+    def absorb(self, message: Message) -> None:
+        """Take over what another process knows. Raises CvbenchError where it measured something else."""
+        if isinstance(message, Sampled):
+            self._absorb_sample(message)
+        elif not isinstance(message, Header):
+            self._absorb_end(message)
+
+    def _absorb_sample(self, told: Sampled) -> None:
+        index = self._places.get(told.id)
+        if index is None:  # found by a share that did not know that its partner cannot be read
+            return
+        sample = Prepared(index, self.dataset.items[index], told.sha256, told.shape, told.facts)
+        self.samples.append(sample)
+        for unit in self.task.units(sample):
+            if kept := told.rows.get(unit.owner):
+                self._take_over(unit, kept)
+
+    def _take_over(self, unit: Unit, kept: Kept) -> None:
+        if kept.columns is not None:
+            rows = {column: array.unpacked() for column, array in kept.columns.items()}
+        else:
+            rows = {} if kept.key == unit.key else dict(unit.store.rows(kept.key))
+        if rows and not rows.keys() <= unit.rows().keys():
+            unit.store.add(unit.key, rows)
+
+    def _absorb_end(self, told: Ended) -> None:
+        if told.identity != self.identity:
+            raise CvbenchError(
+                "a share of this run was measured with other models, weights, metrics or code; run that share again"
+            )
+        _add(self.unread, self._found(told.unread))
+        for owner, lost in told.failed.items():
+            _add(self.failed.setdefault(owner, []), self._found(lost))
+        self._hear(told)
+        self.asides |= told.asides
+        if told.word:
+            self.ranks.words[told.word] = None
+
+    def _found(self, lost: Iterable[Lost]) -> list[tuple[int, Failure]]:
+        return [(self._places[each.id], each.failure) for each in lost if each.id in self._places]
+
+    def _hear(self, told: Ended) -> None:
+        for owner, lost in told.broken.items():
+            self._break(owner, Broken(lost.failure, self._places.get(lost.id, LOADING)))
+
+    def waiting(self) -> None:
+        """Report how far the others are."""
+        self._tell()
+
+    def closing(self) -> None:
+        """Make what a share leaves beside its rows."""
+        self._sort()
+        self.leave()
+
+    def _sort(self) -> None:
+        self.samples.sort(key=lambda sample: sample.index)
+
+    @property
+    def readable(self) -> list[tuple[int, Item]]:
+        """The places and items of all samples that can be read, whoever worked on them.
+
+        In a share, which does not know of others, of all samples: what follows is then dealt alike in all shares.
+        """
+        unread = {index for index, _ in self.unread} if current().shard is None else set()
+        return [(index, item) for index, item in enumerate(self.dataset.items) if index not in unread]
+
+    def _check_whole(self) -> None:
+        """Raise CvbenchError for samples that no share holds."""
+        known = {sample.index for sample in self.samples} | {index for index, _ in self.unread}
+        lost = [item.id for index, item in enumerate(self.dataset.items) if index not in known]
+        if lost:
+            raise CvbenchError(
+                f"{len(lost)} of {self.total} samples of {self._label} are in no share ({lost[0]}, ...): the shares saw"
+                " other files; run them again"
+            )
+
+    @property
+    def _label(self) -> str:
+        return self.label or self.dataset.name
+
+    def _tell(self) -> None:
+        """Report progress of all processes, and hear which models broke elsewhere."""
+        done = self.ranks.advance(len(self.samples) + len(self.unread))
+        self.progress(self._label, min(done, self.goal), self.goal)
+        for told in self.ranks.news():
+            self._hear(told)
+
+    # what is asked of the loop
 
     def rows(self, sample: Prepared, unit: Unit) -> Rows:
         """Return a unit's rows; those that were lost since they were made are made again."""
         rows = unit.rows()
-        if unit.columns <= rows.keys() or self._gave_up(unit.owner, sample):
+        if unit.columns <= rows.keys() or self.gave_up(unit.owner, sample) or not current().computes:
             return rows
         try:
             self._work([self.read(sample.index, sample.item)])
@@ -162,27 +329,67 @@ class Loop:
         """Return the samples that gave an owner no number, in the order of the data set."""
         return [f for _, f in sorted(self.unread + self.failed.get(owner, []), key=lambda pair: pair[0])]
 
-    def _done(self) -> dict[int, Prepared]:
-        """Return the samples of which nothing is missing. Here and not where files are read: a key may run a model."""
-        known = (recalled(index, item, self.protocol, self.store) for index, item in enumerate(self.dataset.items))
-        return {sample.index: sample for sample in known if sample and not self._missing(sample)}
+    def give_up(self, owner: str, error: Exception, sample: Prepared | None = None) -> None:
+        """Give up an owner: none is asked for a number of a later sample, here and in all other processes."""
+        broken = Broken(_failure("", error), LOADING if sample is None else sample.index, error)
+        self._break(owner, broken)
+        lost = Lost(self._name_at(broken.place), broken.failure)
+        current().announce(Ended(self.identity, self.items, broken={owner: lost}))
 
-    def _read(self, done: Mapping[int, Prepared]) -> Iterator[Prepared]:
-        """Yield each readable sample in order, with pixels where something is missing."""
-        for index, item in enumerate(self.dataset.items):
-            try:
-                yield done.get(index) or self.read(index, item)
-            except CvbenchError as error:
-                if self.strict:
-                    raise
-                self.unread.append((index, _failure(item.id, error)))
+    def _break(self, owner: str, broken: Broken) -> None:
+        """Remember the first sample, in the order of the data set, that showed it: so all orders end in one record."""
+        known = self.broken.get(owner)
+        if known is None or broken.place < known.place:
+            self.broken[owner] = broken
+
+    def gave_up(self, owner: str, sample: Prepared) -> bool:
+        """Tell whether no number of a sample is to be had from an owner."""
+        broken = self.broken.get(owner)
+        if broken and broken.place <= sample.index:
+            return True
+        return any(index == sample.index for index, _ in self.failed.get(owner, ()))
+
+    # how samples come in
+
+    def _prepared(self, places: Sequence[int]) -> Iterator[Prepared]:
+        """Yield each readable sample in order, with pixels where something is missing.
+
+        What is missing is asked here and not where files are read: a key may run a model.
+        """
+        local_world = current().local_world
+        with Readers[Prepared](self.workers or threads_for(local_world), budget_for(local_world), _size) as ahead:
+            for index, left in self.ranks.claims(places):
+                with stage(STORE):
+                    self._ask(ahead, index)
+                while not ahead.has_room(left):
+                    yield from self._taken(ahead)
+            while ahead.queue:
+                yield from self._taken(ahead)
+
+    def _taken(self, ahead: Readers[Prepared]) -> Iterator[Prepared]:
+        """Yield the next sample that was asked for; none where it cannot be read."""
+        index, future = ahead.queue.popleft()
+        try:
+            with stage(READING):
+                sample = future.result()
+        except CvbenchError as error:
+            if self.strict:
+                raise
+            self.unread.append((index, _failure(self.dataset.items[index].id, error)))
+            return
+        yield sample
+
+    def _ask(self, ahead: Readers[Prepared], index: int) -> None:
+        item = self.dataset.items[index]
+        known = recalled(index, item, self.protocol, self.store)
+        if known and not self._missing(known):
+            ahead.put(index, known)
+        else:
+            ahead.ask(index, partial(self.read, index, item))
 
     def _missing(self, sample: Prepared) -> dict[Unit, frozenset[str]]:
-        units = (unit for unit in self.task.units(sample) if not self._gave_up(unit.owner, sample))
+        units = (unit for unit in self.task.units(sample) if not self.gave_up(unit.owner, sample))
         return {unit: missing for unit in units if (missing := unit.missing())}
-
-    def _gave_up(self, owner: str, sample: Prepared) -> bool:
-        return owner in self.broken or any(index == sample.index for index, _ in self.failed.get(owner, ()))
 
     def _groups(self, samples: Iterator[Prepared]) -> Iterator[list[Prepared]]:
         """Group neighbours of one shape that have something missing."""
@@ -199,13 +406,15 @@ class Loop:
         yield group
 
     def _work(self, group: Sequence[Prepared]) -> None:
-        works = [Work(sample, missing) for sample in group if (missing := self._missing(sample))]
+        with stage(STORE):
+            works = [Work(sample, missing) for sample in group if (missing := self._missing(sample))]
         for made in self.task.make(works) if works else ():
             self._keep(made)
 
     def _keep(self, made: Made) -> None:
         if made.rows:
-            made.unit.store.add(made.unit.key, {**made.rows, ENVIRONMENT: np.array(self.environment)})
+            with stage(STORE):
+                made.unit.store.add(made.unit.key, {**made.rows, ENVIRONMENT: np.array(self.environment)})
         for error in made.errors:
             if self.strict:
                 raise error
@@ -233,6 +442,25 @@ def read_prepared(index: int, item: Item, protocol: EvalProtocol, store: Store |
     if store is not None:
         store.remember(prepared_key(fingerprint, protocol), {"sha256": sha, "shape": shape, "facts": facts})
     return Prepared(index, item, sha, shape, facts, pixels)
+
+
+def _add(known: list[tuple[int, Failure]], more: Iterable[tuple[int, Failure]]) -> None:
+    known += [each for each in more if each not in known]
+
+
+def _size(sample: Prepared) -> int:
+    return 0 if sample.pixels is None else sample.pixels.nbytes
+
+
+def cost_of(item: Item, protocol: EvalProtocol) -> int:
+    """Return frames × pixels of a sample as the protocol prepares it, as far as its headers tell; else 1."""
+    known = item.look() if item.look else None
+    if known is None:
+        return 1
+    frames, height, width = known
+    if protocol.size is not None:
+        height, width = (protocol.size, protocol.size) if isinstance(protocol.size, int) else protocol.size
+    return max(1, min(frames, protocol.frames)) * height * width
 
 
 def prepared_key(fingerprint: str, protocol: EvalProtocol) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from cvbench.core.errors import CvbenchError, UnsuitableInput
+from cvbench.engine.clock import stage
 from cvbench.engine.coding import Coded, describe
 from cvbench.metrics import METRICS
 from cvbench.nets.arithmetic import arithmetic
@@ -110,7 +111,7 @@ def is_measured(row: np.ndarray) -> bool:
 def measured(step: Callable[[], np.ndarray]) -> np.ndarray:
     """Return a row, or as a text why this sample has none: it does not suit the probe, or came out not finite."""
     try:
-        row = np.asarray(step())
+        row = np.asarray(step(), order="C")  # a layout moves the last digit of what is made of it
     except UnsuitableInput as error:
         return np.array(str(error))
     return row if np.isfinite(row).all() else np.array("what was measured is not finite")
@@ -137,7 +138,8 @@ def measure_pairs(
     for name, probe in probes.pair_probes(dict.fromkeys(p for each in wanted.values() for p in each)).items():
         mine = {recon: video for recon, video in recons.items() if name in asked[recon]}
         try:
-            rows = compared(probe, mine, target)
+            with stage(name):
+                rows = compared(probe, mine, target)
         except Exception:  # out of memory, say, or a size that it cannot measure: each alone tells which
             rows = {}
         for recon, video in mine.items():
@@ -154,7 +156,8 @@ def measure_video(probes: Probes, video: Video, wanted: Iterable[str]) -> Measur
     """Describe a video by the feature probes `wanted`."""
     found = Measured()
     for name, probe in probes.feature_probes(wanted).items():
-        _add(found, probes, name, partial(probe.rows, video))
+        with stage(name):
+            _add(found, probes, name, partial(probe.rows, video))
     return found
 
 

@@ -123,7 +123,8 @@ class Measured:
         )  # fmt: skip
         (record,) = task.records()
         if record.error:
-            _raise(record, task.loop.broken.get(self.subject.name))
+            broken = task.loop.broken.get(self.subject.name)
+            _raise(record, broken.error if broken else None)
         return task.write(record, None), list(_pairs(task, record, pictures))
 
 

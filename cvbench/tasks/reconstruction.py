@@ -1,7 +1,7 @@
 """Every model reconstructs every sample; what it made is compared with what it was given."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -17,6 +17,7 @@ from cvbench.engine.coding import Coded, code, describe, quantize, to_videos
 from cvbench.engine.device import device_name, now, runtime
 from cvbench.engine.loop import Made, Prepared, Progress, Unit, Work, silent
 from cvbench.engine.measuring import Probes, compared, measure_latents, measure_pairs, measure_video
+from cvbench.engine.ranks import current
 from cvbench.engine.subject import Listed, Subject
 from cvbench.metrics import resolve
 from cvbench.nets.tensors import Video
@@ -55,9 +56,12 @@ def run(
     records: list[RunRecord] = []
     for dataset in datasets:
         task = Reconstruction(request, dataset, subjects, probes, store or FileStore(), progress)
-        failed = (failed_record(facts, error, dataset, request) for facts, error in refused)
+        failed = (failed_record(facts, error, dataset, request) for facts, error in refused if current().assembles)
         found = [task.write(record, tell) for record in chain(failed, task.records())]
         records += sorted(found, key=lambda record: request.names.index(record.model.name))
+        if not current().computes:
+            say(tell, f"no pictures of {dataset.name}: they need the models; type the run's line again without --shard")
+            continue
         try:
             task.keep_pictures(found)
             for model, why in task.unpictured.items():
@@ -75,19 +79,20 @@ class Reconstruction(DataTask):
 
     unpictured: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.loop.leave = self._leave_beside
+
     # what is stored of a sample
 
     def units(self, sample: Prepared) -> Iterator[Unit]:
         """Yield the rows of each model, and those of the target by the probes that describe single videos."""
         yield target_unit(self.probes, self.probes.of_videos, self.protocol, sample, self.store)
         for subject in self.subjects:
-            if unit := self._unit(subject, sample):
-                yield unit
+            yield self._unit(subject, sample)
 
-    def _unit(self, subject: Subject, sample: Prepared) -> Unit | None:
-        if subject.name in self.loop.broken:
-            return None
-        key = subject.key(sample.shape)
+    def _unit(self, subject: Subject, sample: Prepared) -> Unit:
+        key = self.key(subject, sample.shape)
         run = self._run(sample, key or subject.name)
         store = self.store if key else self.private
         return Unit(subject.name, frozenset(self.probes.columns()), run.key("measure"), store)
@@ -109,7 +114,7 @@ class Reconstruction(DataTask):
         coded: list[dict[str, Coded]] = [{} for _ in works]
         for subject in self.subjects:
             wanted = [i for i, work in enumerate(works) if _unit_of(work, subject.name)]
-            if wanted and loaded(subject, self.request, self.loop.broken):
+            if wanted and loaded(subject, self.request, self.loop):
                 for i, made in self._coded(subject, works, targets, wanted):
                     if isinstance(made, Coded):
                         coded[i][subject.name] = made
@@ -126,7 +131,7 @@ class Reconstruction(DataTask):
         try:
             yield from zip(wanted, code(subject, targets[wanted], seeds), strict=True)
         except BadRange as error:
-            self.loop.broken[subject.name] = error
+            self.loop.give_up(subject.name, error, works[wanted[0]].sample)
             yield wanted[0], error
         except Exception as error:  # a model's failure on one sample does not end the run
             self._free()
@@ -134,7 +139,7 @@ class Reconstruction(DataTask):
                 yield wanted[0], error
                 return
             for i in wanted:
-                if subject.name not in self.loop.broken:
+                if not self.loop.gave_up(subject.name, works[i].sample):
                     yield from self._coded(subject, works, targets, [i])
 
     def _free(self) -> None:
@@ -167,13 +172,13 @@ class Reconstruction(DataTask):
         """Compute what is missing, then yield each model's record as it is finished."""
         with held_still(self.subjects):
             self.loop.run()
-            for subject in self.subjects:
+            for subject in self.subjects if current().assembles else ():
                 yield self._record(subject)
 
     def _record(self, subject: Subject) -> RunRecord:
         """Assemble the record of one model from the stored rows."""
         if broken := self.loop.broken.get(subject.name):
-            return failed_record(subject.facts, broken, self.dataset, self.request)
+            return failed_record(subject.facts, broken.failure, self.dataset, self.request)
         stored = [s for sample in self.loop.samples if (s := self._stored(subject, sample)).rows]
         samples = [sample_record(self.probes, each) for each in stored]
         manifest = digest([[s.id, s.sha256] for s in samples])
@@ -209,6 +214,9 @@ class Reconstruction(DataTask):
 
     def _beside(self, subject: Subject) -> "Beside":
         """Measure what stands beside the scores; what fails is a note, and costs no score."""
+        if not current().computes:
+            left = self.loop.asides.get(self._name_beside(subject))
+            return Beside(**left) if left else Beside(notes=["speed and precision are in no share"])
         found = Beside()
         for what, measure in (("precision", self._precision), ("speed", self._speed)):
             try:
@@ -218,6 +226,15 @@ class Reconstruction(DataTask):
                     raise
                 found.notes.append(f"{what} was not measured: {describe(error)}")
         return found
+
+    def _leave_beside(self) -> None:
+        """Leave what stands beside the scores, measured on this share's first clip: the first share's is the run's."""
+        for subject in self.subjects if self.loop.samples else ():
+            if subject.name not in self.loop.broken:
+                self.loop.asides[self._name_beside(subject)] = asdict(self._beside(subject))
+
+    def _name_beside(self, subject: Subject) -> str:
+        return f"beside {subject.name} on {self._first().id}"
 
     def _first(self) -> Prepared:
         """Return the first clip, or an image when there is no clip."""

@@ -8,21 +8,23 @@ from pathlib import Path
 from typing import Any
 
 from cvbench import models
+from cvbench.core.digest import digest
 from cvbench.core.errors import UsageError
 from cvbench.core.protocol import EvalProtocol
-from cvbench.core.records import DataFacts, ModelFacts, RunRecord
+from cvbench.core.records import DataFacts, Failure, ModelFacts, RunRecord
 from cvbench.data import Dataset, open_dataset
 from cvbench.engine.coding import describe
 from cvbench.engine.device import environment, now, pick_device
 from cvbench.engine.loop import ENVIRONMENT, Loop, Made, Prepared, Progress, Reader, Rows, Unit, Work, silent
 from cvbench.engine.measuring import Probes
-from cvbench.engine.subject import Init, Setting, Subject, facts_of, subject_of
+from cvbench.engine.ranks import current
+from cvbench.engine.subject import Init, Setting, Shape, Subject, facts_of, subject_of
 from cvbench.store import MemoryStore, Store, write_record
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a run is asked for. `batch` 0 means: as the device suggests."""
+    """What a run is asked for. `batch` 0 means: as the device suggests; `workers` 0: its share of the cores."""
 
     models: Sequence[str]
     data: Sequence[str]
@@ -32,6 +34,7 @@ class Request:
     limit: int | None = None
     device: str = "auto"
     batch: int = 0
+    workers: int = 0
     strict: bool = False
     pictures: int = 0
     init: Init = "weights"
@@ -121,10 +124,8 @@ def held_still(subjects: Sequence[Subject]) -> Iterator[None]:
         yield
 
 
-def loaded(subject: Subject, request: Request, broken: dict[str, Exception]) -> bool:
+def loaded(subject: Subject, request: Request, loop: Loop) -> bool:
     """Load a model and tell whether it can run; remember why not. A network library may raise anything there."""
-    if subject.name in broken:
-        return False
     try:
         _ = subject.model
     except UsageError:
@@ -132,13 +133,14 @@ def loaded(subject: Subject, request: Request, broken: dict[str, Exception]) -> 
     except Exception as error:
         if request.strict:
             raise
-        broken[subject.name] = error
+        loop.give_up(subject.name, error)
         return False
     return True
 
 
-def failed_record(facts: ModelFacts, error: Exception, dataset: Dataset, request: Request) -> RunRecord:
+def failed_record(facts: ModelFacts, why: Exception | Failure, dataset: Dataset, request: Request) -> RunRecord:
     """Return the record of a model that could not run."""
+    failure = why if isinstance(why, Failure) else Failure("", describe(why), type(why).__name__)
     return RunRecord(
         model=facts,
         data=DataFacts(dataset.name, "", 0, dataset.note),
@@ -146,8 +148,8 @@ def failed_record(facts: ModelFacts, error: Exception, dataset: Dataset, request
         probes={},
         scores={},
         samples=[],
-        error=describe(error),
-        error_kind=type(error).__name__,
+        error=failure.error,
+        error_kind=failure.kind,
         environment=environment(pick_device(request.device)),
         created=now(),
     )
@@ -182,8 +184,18 @@ class DataTask:
         self.here = environment(self.device)
         self.loop = Loop(
             self, self.dataset, self.protocol, self.store, self.progress, self.request.strict,
-            environment=json.dumps(self.here), reader=self.reader,
+            environment=json.dumps(self.here), reader=self.reader, workers=self.request.workers,
+            identity=self._identity(),
         )  # fmt: skip
+
+    def _identity(self) -> str:
+        """Return a digest of what all processes of a run must agree on."""
+        made = [subject.facts.digest for subject in self.subjects]
+        return digest([made, list(self.probes.columns()), self.protocol.as_dict(), self.dataset.name])
+
+    def key(self, subject: Subject, shape: Shape) -> str | None:
+        """Return the key of a model's rows; where nothing is computed, no model is asked what it does."""
+        return subject.key(shape) if current().computes else subject.facts.digest
 
     def units(self, sample: Prepared) -> Iterable[Unit]:
         """Return all that should be stored of a sample."""

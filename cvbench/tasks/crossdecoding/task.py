@@ -18,6 +18,7 @@ from cvbench.engine.coding import check_output, cropped, decoded, encoded, pad, 
 from cvbench.engine.device import now, runtime
 from cvbench.engine.loop import Made, Prepared, Progress, Rows, Unit, Work, silent
 from cvbench.engine.measuring import Probes, measure_pairs
+from cvbench.engine.ranks import current
 from cvbench.metrics import METRICS, resolve
 from cvbench.metrics import latents as latent_statistics
 from cvbench.nets.tensors import Videos
@@ -81,7 +82,7 @@ class CrossDecodingTask(DataTask):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.models = {s.name: s for s in self.subjects if loaded(s, self.request, self.loop.broken)}
+        self.models = {s.name: s for s in self.subjects if loaded(s, self.request, self.loop)}
         self.traits = {name: subject.traits for name, subject in self.models.items()}
         self.unlike: list[RunRecord] = []
         self.crosses = self._plan()
@@ -127,7 +128,7 @@ class CrossDecodingTask(DataTask):
         yield from (self._unit(cross, sample) for cross in self.crosses if _suits(cross, sample))
 
     def _unit(self, cross: CrossDecoding, sample: Prepared) -> Unit:
-        keys = [self.models[name].key(sample.shape) for name in (cross.encoder, cross.decoder)]
+        keys = [self.key(self.models[name], sample.shape) for name in (cross.encoder, cross.decoder)]
         columns = frozenset([*self.probes.columns(), *([LATENTS] if self.described(cross) else [])])
         views = [cross.source, cross.target, cross.ratio, cross.noise]
         done = {"views": views, "grid": [self.grid.multiple, self.grid.least_side], "version": VERSION}
@@ -162,15 +163,17 @@ class CrossDecodingTask(DataTask):
 
     def records(self) -> Iterator[RunRecord]:
         """Make what rows are missing and yield a record for each cross-decoding, those that were refused first."""
-        for facts, error in self.refused:
-            yield failed_record(facts, error, self.dataset, self.request)
-        for subject in (s for s in self.subjects if s.name in self.loop.broken):
-            yield failed_record(subject.facts, self.loop.broken[subject.name], self.dataset, self.request)
-        yield from self.unlike
-        if self.crosses:
-            with held_still(self.subjects):
+        with held_still(self.subjects):
+            if self.crosses:
                 self.loop.run()
-                yield from (record for cross in self.crosses if (record := self._record(cross)))
+            if not current().assembles:
+                return
+            for facts, error in self.refused:
+                yield failed_record(facts, error, self.dataset, self.request)
+            for subject in (s for s in self.subjects if s.name in self.loop.broken):
+                yield failed_record(subject.facts, self.loop.broken[subject.name].failure, self.dataset, self.request)
+            yield from self.unlike
+            yield from (record for cross in self.crosses if (record := self._record(cross)))
 
     def _record(self, cross: CrossDecoding) -> RunRecord | None:
         """Return a cross-decoding's record; None where the data set holds nothing it applies to."""

@@ -4,6 +4,6 @@
 `score` makes the record.
 """
 
-from cvbench.tasks.scoring.score import PROTOCOL, score
+from cvbench.tasks.scoring.score import PROTOCOL, measure, score
 
-__all__ = ["PROTOCOL", "score"]
+__all__ = ["PROTOCOL", "measure", "score"]

@@ -1,19 +1,24 @@
 """What each generated sample is held against, as embeddings: its prompt, or the picture it was made from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
+
+import numpy as np
 
 from cvbench.core.digest import digest
 from cvbench.core.errors import Unavailable
 from cvbench.core.records import Failure
 from cvbench.data import Item
 from cvbench.engine.loop import Progress
+from cvbench.engine.ranks import current
 from cvbench.tasks.scoring.pairs import Partners
 from cvbench.tasks.scoring.rows import Row, Samples, text_rows
 from cvbench.tasks.scoring.sets import Compared
 
 T = TypeVar("T")
+TEXT = "text "
+"""What the names of embeddings begin with among the things that a share leaves."""
 
 
 @dataclass
@@ -31,12 +36,12 @@ class Held:
     def pair(self, samples: Samples, partners: Partners[T]) -> dict[int, T]:
         """Return each sample's partner; a sample that has none is remembered with the reason."""
         found: dict[int, T] = {}
-        for clip in samples.prepared:
+        for index, item in samples.loop.readable:
             try:
-                found[clip.index] = partners.find(clip.item.id)
+                found[index] = partners.find(item.id)
             except Unavailable as error:
-                self.rows[clip.index] = str(error)
-                self.unpaired.append((clip.index, Failure(clip.item.id, str(error))))
+                self.rows[index] = str(error)
+                self.unpaired.append((index, Failure(item.id, str(error))))
         return found
 
 
@@ -53,11 +58,30 @@ def against_prompts(prompts: Partners[str], samples: Samples) -> Held:
     """Embed each sample's prompt by CLIP."""
     held = Held()
     found = held.pair(samples, prompts)
-    rows: Mapping[str, Row] = text_rows(found.values(), "clip", samples.probes, samples.store, samples.protocol)
+    if not current().assembles:
+        return held
+    rows: Mapping[str, Row] = told_texts(samples) or described_texts(found.values(), samples)
     reason = samples.probes.reasons.get("clip", "prompt not measured")
     for index, text in found.items():
         held.rows[index], held.contents[index] = rows.get(text, reason), digest(text)
     return held
+
+
+def described_texts(texts: Iterable[str], samples: Samples) -> dict[str, np.ndarray]:
+    """Embed texts by CLIP."""
+    return text_rows(texts, "clip", samples.probes, samples.store, samples.protocol)
+
+
+def leave_texts(prompts: Partners[str], samples: Samples) -> None:
+    """Leave, in a share, the embeddings of the prompts of its samples."""
+    texts = [text for index, text in Held().pair(samples, prompts).items() if index in samples.places]
+    samples.loop.asides |= {TEXT + text: row.tolist() for text, row in described_texts(texts, samples).items()}
+
+
+def told_texts(samples: Samples) -> dict[str, np.ndarray]:
+    """Return the embeddings that shares left."""
+    left = {name.removeprefix(TEXT): row for name, row in samples.loop.asides.items() if name.startswith(TEXT)}
+    return {text: np.array(row, np.float32) for text, row in left.items()}
 
 
 def against_pictures(pictures: Partners[Item], samples: Samples, progress: Progress) -> Held:

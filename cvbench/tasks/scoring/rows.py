@@ -33,7 +33,8 @@ class Samples:
     ) -> None:
         self.items, self.protocol, self.wanted = items, protocol, wanted
         self.probes, self.store = probes, store
-        self.loop = Loop(self, Dataset("", tuple(items)), protocol, store)
+        identity = digest([list(probes.columns(wanted)), protocol.as_dict()])
+        self.loop = Loop(self, Dataset("", tuple(items)), protocol, store, identity=identity)
 
     def measure(self, label: str, progress: Progress = silent) -> "Samples":
         """Read what has no rows yet, and measure it sample by sample."""
@@ -45,6 +46,11 @@ class Samples:
     def prepared(self) -> list[Prepared]:
         """The samples that could be read, in order."""
         return self.loop.samples
+
+    @property
+    def places(self) -> set[int]:
+        """The places of those samples in the set."""
+        return {sample.index for sample in self.prepared}
 
     @property
     def failed(self) -> list[tuple[int, Failure]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from cvbench.core.config import load_config
@@ -15,13 +16,14 @@ from cvbench.data import DATASETS
 from cvbench.engine.device import environment, now, pick_device
 from cvbench.engine.loop import Prepared, Progress, silent
 from cvbench.engine.measuring import Probes
+from cvbench.engine.ranks import current
 from cvbench.engine.subject import Init
 from cvbench.metrics import METRICS, Metric, frechet_of_sets, set_score
 from cvbench.metrics import resolve as resolve_metrics
 from cvbench.metrics import score as mean_score
 from cvbench.probes import FEATURES, known_weights
 from cvbench.store import FileStore, Store
-from cvbench.tasks.scoring.partners import Held, held_against
+from cvbench.tasks.scoring.partners import Held, held_against, leave_texts
 from cvbench.tasks.scoring.rows import Row, Samples
 from cvbench.tasks.scoring.sets import Compared, Prompts, check, open_all
 
@@ -54,6 +56,29 @@ def score(
     What fails is in the record: samples under `failures`, metrics under `unavailable`. Raises UsageError and
     UnknownName for a wrong request.
     """
+    return measure(
+        generated, reference, metrics, prompts, first_frames, protocol,
+        limit=limit, device=device, weights=weights, init=init, progress=progress, store=store,
+    ).record()  # fmt: skip
+
+
+def measure(
+    generated: str | Path,
+    reference: str | Path | None = None,
+    metrics: Sequence[str] = ("fvd", "kvd"),
+    prompts: Prompts | None = None,
+    first_frames: str | Path | None = None,
+    protocol: EvalProtocol | str = PROTOCOL,
+    *,
+    limit: int | None = None,
+    device: str = "auto",
+    weights: Mapping[str, Path] | None = None,
+    init: Init = "weights",
+    progress: Progress = silent,
+    store: Store | None = None,
+    workers: int = 0,
+) -> "Scoring":
+    """Measure as `score` does, and reduce nothing yet: only the first of several processes has all that it takes."""
     chosen = named_protocol(protocol) if isinstance(protocol, str) else protocol
     config = load_config(Path.cwd(), DATASETS, known_weights())
     names = resolve_metrics(metrics, chosen, "generation")
@@ -61,28 +86,36 @@ def score(
     compared = open_all(spec or "", target, prompts, frames, config.data, limit, chosen.reader)
     check(names, compared)
     probes = Probes(names, pick_device(device), {**config.weights, **(weights or {})}, init, chosen.seed)
-    return Scoring(compared, chosen, probes, store or FileStore(), progress).record()
+    return Scoring(compared, chosen, probes, store or FileStore(), progress, workers)
 
 
 class Scoring:
     """One generated set on its way to a record."""
 
     def __init__(
-        self, compared: Compared, protocol: EvalProtocol, probes: Probes, store: Store, progress: Progress
+        self,
+        compared: Compared,
+        protocol: EvalProtocol,
+        probes: Probes,
+        store: Store,
+        progress: Progress,
+        workers: int = 0,
     ) -> None:
         self.compared, self.protocol, self.probes = compared, protocol, probes
         of_sets = list(dict.fromkeys(METRICS[m].network for m in probes.metrics if METRICS[m].distance))
         target = compared.reference.items if compared.reference and of_sets else ()
         self.generated = Samples(compared.generated.items, protocol, probes.names, probes, store)
         self.reference = Samples(target, protocol, of_sets, probes, store)
+        self.generated.loop.workers = self.reference.loop.workers = workers
+        kinds = dict.fromkeys(METRICS[m].partner for m in probes.metrics)
+        if "prompt" in kinds and compared.prompts:
+            self.generated.loop.leave = partial(leave_texts, compared.prompts, self.generated)
         self.generated.measure(compared.generated.name, progress)
         if compared.reference and target:
             self.reference.measure(f"reference {compared.reference.name}", progress)
-        self.held: dict[str, Held] = {
-            kind: held_against(kind, compared, self.generated, progress)
-            for kind in dict.fromkeys(METRICS[m].partner for m in probes.metrics)
-        }
-        self.derived = {METRICS[m].probe: self._derive(METRICS[m]) for m in probes.metrics if METRICS[m].derive}
+        self.held: dict[str, Held] = {kind: held_against(kind, compared, self.generated, progress) for kind in kinds}
+        derived = [METRICS[m] for m in probes.metrics if METRICS[m].derive and current().assembles]
+        self.derived = {metric.probe: self._derive(metric) for metric in derived}
         self.unavailable: dict[str, str] = {}
 
     def record(self) -> RunRecord:

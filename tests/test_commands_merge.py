@@ -1,0 +1,181 @@
+"""Shares of a run, put together, are the run: byte for byte but for times."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import scene
+from PIL import Image
+
+from cvbench.cli import run_program
+from cvbench.engine import measuring
+from cvbench.probes import FeatureLoading
+
+OWN = '''
+import threading
+
+class Halves:
+    """Fails on clips."""
+    def __init__(self, lock):
+        self.lock = lock  # nobody can look into a lock: rows of this model have no key
+    def encode(self, videos):
+        if videos.shape[2] > WHERE:
+            raise RuntimeError("no such clip, please")
+        return videos[..., ::2, ::2]
+    def decode(self, z, frames):
+        return z.repeat_interleave(2, -1).repeat_interleave(2, -2)
+
+class Signed(Halves):
+    def decode(self, z, frames):
+        return 2 * super().decode(z, frames) - 1
+
+def halves():
+    return Halves(threading.Lock())
+
+def signed():
+    return Signed(threading.Lock())
+'''
+TIMES = ("created", "environment", "speed")
+
+
+class Colours:
+    version = "colours"
+
+    def rows(self, video: torch.Tensor) -> np.ndarray:
+        return video.mean((2, 3)).T.numpy().astype(np.float32)
+
+    def text_rows(self, prompts: Sequence[str]) -> np.ndarray:
+        return np.array([[len(text), 1, 2] for text in prompts], np.float32)
+
+
+@pytest.fixture
+def footage(tmp_path: Path) -> Path:
+    """Five images, three clips of numbered frames, and a file that is none of these."""
+    folder = tmp_path / "footage"
+    for i in range(5):
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(scene(1, 32, 48, i)[:, 0].transpose(1, 2, 0)).save(folder / f"image{i}.png")
+    for i in range(3):
+        (folder / f"clip{i}").mkdir()
+        for k, frame in enumerate(scene(5, 32, 48, 9 + i).transpose(1, 2, 3, 0)):
+            Image.fromarray(frame).save(folder / f"clip{i}" / f"{k:05d}.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "own.py").write_text(OWN.replace("WHERE", "1"))
+    return folder
+
+
+def records(out: Path) -> dict[str, dict[str, Any]]:
+    found = {path.name: json.loads(path.read_text()) for path in (out / "records").glob("*.json")}
+    return {name: {k: v for k, v in each.items() if k not in TIMES} for name, each in found.items()}
+
+
+def shares(line: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> list[str]:
+    """Do each share in a cache and folder of its own; return the folders."""
+    folders = [str(tmp_path / f"share{number}") for number in range(1, count + 1)]
+    for number, folder in enumerate(folders, start=1):
+        monkeypatch.setenv("CVBENCH_CACHE", f"{folder}-cache")
+        assert run_program([*line, "--shard", f"{number}/{count}", "--out", folder]) in (0, 3)
+        assert not Path(folder, "records").exists()
+    monkeypatch.setenv("CVBENCH_CACHE", str(tmp_path / "untouched"))
+    return folders
+
+
+def recon(footage: Path, *models: str) -> list[str]:
+    own = [f"{footage / 'own.py'}:{name}" for name in ("halves", "signed")]
+    asked = ["run", "--device", "cpu", "-d", str(footage), "--metrics", "psnr,ssim", "--set", "frames=5"]
+    return [*asked, "--set", "size=32", "-m", ",".join([*own, *models]), "--pictures", "0"]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_shares_of_a_reconstruction_end_in_its_record(
+    count: int, footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = recon(footage, "pool-8x8", "jpeg")
+    assert run_program([*line, "--out", str(tmp_path / "whole")]) == 3
+    table = capsys.readouterr().out
+    folders = shares(line, tmp_path, monkeypatch, count)
+    capsys.readouterr()
+    assert run_program(["merge", *folders, "--out", str(tmp_path / "merged")]) == 3
+    assert records(tmp_path / "merged") == records(tmp_path / "whole")
+    whole = records(tmp_path / "whole")
+    assert sorted(bool(each["error"]) for each in whole.values()) == [False, False, False, True]
+    assert {len(each["failures"]) for each in whole.values()} == {0, 1, 4}
+    assert {each["data"]["n"] for each in whole.values()} >= {0, 8}
+    if "fps" not in table:  # speeds are of the machine
+        assert capsys.readouterr().out == table
+    assert not (tmp_path / "untouched" / "rows").exists()
+
+
+def test_shares_of_the_compat_suite_end_in_its_records(
+    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ["run", "-s", "compat", "--device", "cpu", "-m", "tiny-image,tiny-video", "-d", str(footage)]
+    line += ["--metrics", "psnr", "--set", "frames=5", "--set", "size=32", "--set", "stride=1"]
+    assert run_program([*line, "--out", str(tmp_path / "whole")]) == 3
+    folders = shares(line, tmp_path, monkeypatch, 2)
+    assert run_program(["merge", *folders, "--out", str(tmp_path / "merged")]) == 3
+    assert len(records(tmp_path / "whole")) > 4
+    assert records(tmp_path / "merged") == records(tmp_path / "whole")
+
+
+def test_shares_of_a_scoring_end_in_its_record(footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def loading(name: str, device: torch.device, *_: object) -> FeatureLoading:
+        return FeatureLoading("colours", "", device)
+
+    monkeypatch.setattr(measuring, "feature_loading", loading)
+    monkeypatch.setattr(measuring, "load_feature_probe", lambda *_: Colours())
+    reference = tmp_path / "reference"
+    shutil.copytree(footage, reference)
+    (reference / "image0.png").unlink()
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text("".join(f"image{i}.png,a picture {'of red ' * i}\n" for i in range(4)))
+    line = ["score", "-g", str(footage), "-r", str(reference), "--prompts", str(prompts), "--device", "cpu"]
+    line += ["--metrics", "fid,clip,pic", "--set", "size=32", "--first-frames", str(reference)]
+    assert run_program([*line, "--out", str(tmp_path / "whole")]) == 3
+    folders = shares(line, tmp_path, monkeypatch, 2)
+    assert run_program(["merge", *folders, "--out", str(tmp_path / "merged")]) == 3
+    (whole,) = records(tmp_path / "whole").values()
+    assert set(whole["scores"]) == {"fid", "clip", "pic"}
+    assert records(tmp_path / "merged") == records(tmp_path / "whole")
+
+
+def test_a_share_that_is_missing_or_held_twice_is_named(
+    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["run", "--device", "cpu", "-d", str(footage / "clip0"), "-m", "identity", "--metrics", "psnr", "--no-speed"]
+    line += ["--set", "size=32"]
+    for number in (1, 3):
+        assert run_program([*line, "--shard", f"{number}/3", "--out", str(tmp_path / "out")]) == 0
+    assert run_program(["merge", str(tmp_path / "out")]) == 3
+    assert "shares 2 of 3 are missing" in capsys.readouterr().err
+    shutil.copytree(tmp_path / "out", tmp_path / "copy")
+    assert run_program(["merge", str(tmp_path / "out"), str(tmp_path / "copy")]) == 2
+    assert "both share 1" in capsys.readouterr().err
+    assert run_program(["merge", str(footage)]) == 2
+    part = next((tmp_path / "out" / "parts").glob("*1-of-3*"))
+    part.write_bytes(part.read_bytes()[:-7])
+    assert run_program([*line, "--shard", "2/3", "--out", str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+    assert run_program(["merge", str(tmp_path / "out")]) == 3
+    assert "cut off" in capsys.readouterr().err
+
+
+def test_shares_of_other_code_are_refused(
+    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = recon(footage)
+    folders = shares(line, tmp_path, monkeypatch, 2)
+    (footage / "own.py").write_text(OWN.replace("WHERE", "4"))
+    assert run_program(["merge", *folders, "--out", str(tmp_path / "merged")]) == 3
+    assert "other models" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "1/0", "1", "a/b", "-1/2", "1/2/3"])
+def test_shares_that_are_none_are_refused(text: str, footage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program(["run", "-m", "identity", "-d", str(footage), "--shard", text]) == 2
+    assert "--shard takes I/N" in capsys.readouterr().err

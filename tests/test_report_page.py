@@ -23,6 +23,7 @@ from cvbench.core.records import DataFacts, Failure, ModelFacts, RunRecord, Samp
 from cvbench.engine import pictures
 from cvbench.engine.pictures import Shot
 from cvbench.report import charts, content, markdown, markdown_report, page, render
+from cvbench.report.steps import series
 from cvbench.store import write_record
 
 EVIL = "<script>alert(1)</script>"
@@ -126,7 +127,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Page]:
 
 def test_hostile_names_stay_text(report: tuple[Path, Page]) -> None:
     _, seen = report
-    assert [attrs.get("type") for attrs, _ in seen.scripts] == ["application/json"] * 2 + ["module"] * 4
+    assert [attrs.get("type") for attrs, _ in seen.scripts] == ["application/json"] * 3 + ["module"] * 4
     assert not seen.all("b") or all("alert" not in str(attrs) for attrs in seen.all("b"))
     assert seen.text.count(EVIL) > 3
     assert QUOTED in seen.text
@@ -401,15 +402,69 @@ def test_a_heading_sorts_best_first_then_the_other_way(opened: Opened) -> None:
     shown = opened()
     heading = shown.locator("table.scores th[aria-sort]", has_text="PSNR")
     heading.locator("button").click()
-    assert column(shown, 4)[:4] == ["35.00", "34.00", "33.00", "32.00"]
+    assert column(shown, 1)[:4] == ["35.00", "34.00", "33.00", "32.00"]
     assert column(shown, 0)[4] == "gone"
     assert heading.get_attribute("aria-sort") == "descending"
     heading.locator("button").press("Enter")
-    assert column(shown, 4)[:4] == ["32.00", "33.00", "34.00", "35.00"]
+    assert column(shown, 1)[:4] == ["32.00", "33.00", "34.00", "35.00"]
     assert column(shown, 0)[4] == "gone"
     shown.locator("table.scores th[aria-sort] button", has_text="Model").click()
     assert column(shown, 0)[-1] == "plain"
     assert shown.locator("th[aria-sort=ascending]").count() == 1
+
+
+def test_the_columns_of_one_data_set_are_shown_and_the_table_can_be_taken_along(opened: Opened, tmp_path: Path) -> None:
+    records = [dataclasses.replace(record(k), data=DataFacts(data, "1", 5)) for data in ("d", "e") for k in (2, 3)]
+    (tmp_path / "r.html").write_text(render(records), encoding="utf-8")
+    shown = opened(path=tmp_path / "r.html")
+
+    def heads() -> list[str]:
+        return [h.split(" ")[0] for h in shown.locator("table.scores thead th[aria-sort]:visible").all_inner_texts()]
+
+    assert heads() == ["Model", "PSNR", "SSIM", "Params", "FCR", "Comp."]
+    shown.select_option(".shown-data", "")
+    assert heads() == ["Model", "PSNR", "SSIM", "PSNR", "SSIM", "Params", "FCR", "Comp."]
+    assert not shown.locator(".scroll.more").count()
+    shown.set_viewport_size({"width": 390, "height": 800})
+    shown.wait_for_selector(".scroll.more")
+    cell, region = (shown.locator(s).first.bounding_box() for s in ("table.scores tbody td", "#scores .scroll"))
+    assert cell["x"] + cell["width"] <= region["x"] + region["width"]
+    with shown.expect_download() as loading:
+        shown.locator("button.download").click()
+    text = Path(loading.value.path()).read_text(encoding="utf-8")
+    assert text.startswith("Model,d PSNR,d PSNR low,")
+    shown.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    shown.locator("button.copy").click()
+    shown.wait_for_function("document.querySelector('#scores [role=status]').textContent === 'copied'")
+    assert shown.evaluate("navigator.clipboard.readText()") == text
+
+
+def test_a_link_leads_to_the_model_and_sample(opened: Opened, report: tuple[Path, Page]) -> None:
+    shown = opened()
+    shown.locator("#next").click()
+    shown.locator("#models input").nth(3).check()
+    shown.locator("#share").click()
+    address = shown.evaluate("location.href")
+    assert "#clips?" in address
+    other = opened()
+    other.goto("about:blank")
+    other.goto(address)
+    other.wait_for_selector("#panels figure[data-model=plain]")
+    assert other.locator("#clip").input_value() == "1"
+    assert other.locator("#panels figure").count() == 4
+
+
+def test_checkpoints_make_a_curve_over_steps(opened: Opened, tmp_path: Path) -> None:
+    steps = ("ema@step=500", "ema@step=1k", "ema@step=2000", "jpeg@quality=30", "jpeg@quality=60", "taew2.1", "taew2.2")
+    models = [dataclasses.replace(record(3).model, name=name) for name in steps]
+    records = [record(3, model=model) for model in models]
+    (found,) = series(records)
+    assert (found.name, [step for step, _ in found.records]) == ("ema@step=…", [500.0, 1000.0, 2000.0])
+    (tmp_path / "r.html").write_text(render(records), encoding="utf-8")
+    shown = opened(path=tmp_path / "r.html")
+    shown.wait_for_selector("#over-steps svg")
+    assert shown.locator("#over-steps path[aria-label*='at step']").count() == 3
+    assert 'id="over-steps"' not in render([record(3)])
 
 
 def test_the_frame_slider_scrubs_all_panels_by_keyboard(opened: Opened) -> None:

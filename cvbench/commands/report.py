@@ -21,9 +21,9 @@ from cvbench.store import write_text
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), help="The file, or with --markdown the folder.  [default: in RUN]"
 )
-@click.option("--title", default="Autoencoders compared", show_default=True)
+@click.option("--title", help="[default: the name of RUN]")
 @click.option("--markdown", is_flag=True, help="Write report.md with static pictures, for a README.")
-def command(runs: Sequence[Path], out: Path | None, title: str, markdown: bool) -> int:
+def command(runs: Sequence[Path], out: Path | None, title: str | None, markdown: bool) -> int:
     """Write one HTML file that opens from disk: tables, plots, per-frame curves, clips with a wipe and difference maps.
 
     \b
@@ -34,6 +34,7 @@ def command(runs: Sequence[Path], out: Path | None, title: str, markdown: bool) 
     Pictures are those of all runs into a folder. Exit code 3: some of them are damaged or gone (named), and left out.
     """
     home = runs[0] if runs[0].is_dir() else runs[0].parent
+    title = title or home.absolute().name or "Autoencoders compared"
     check_folder((out if markdown else out.parent) if out else home)
     records = read_records(runs)
     pictures = [folder for folder in (run / "pictures" for run in runs) if folder.is_dir()]

@@ -28,6 +28,15 @@ function scatter() {
   }
 }
 
+function overSteps() {
+  const element = document.getElementById("over-steps");
+  if (!element) return;
+  const spec = groups[group.value].steps[metric.value];
+  element.hidden = !spec;
+  element.nextElementSibling.hidden = Boolean(spec);
+  draw(element, spec, 260);
+}
+
 function figure({ model, groups: grouped, spec }) {
   const made = document.createElement("figure");
   const caption = made.appendChild(document.createElement("figcaption"));
@@ -47,6 +56,7 @@ function overFrames() {
 
 function all() {
   scatter();
+  overSteps();
   if (curves) overFrames();
 }
 

@@ -22,6 +22,7 @@ BLUE, SKY, VERMILION, ORANGE = "#0072B2", "#56B4E9", "#D55E00", "#E69F00"
 def theme(dark: bool) -> Spec:
     """Return the Vega configuration of the light or the dark page."""
     ink, faint, grid = ("#e8eaed", "#9aa3ad", "#363c44") if dark else ("#1c2127", "#5c6670", "#dfe3e8")
+    page = "#14171b" if dark else "#ffffff"
     strong, other = (SKY, ORANGE) if dark else (BLUE, VERMILION)
     text = {"labelColor": ink, "titleColor": ink, "labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal"}
     return {
@@ -37,6 +38,7 @@ def theme(dark: bool) -> Spec:
             "edge": {"color": strong, "strokeWidth": 2, "opacity": 0.6},
             "interval": {"color": faint, "strokeWidth": 1},
             "name": {"color": ink, "fontSize": 11},
+            "halo": {"color": page, "stroke": page, "strokeWidth": 4, "strokeJoin": "round", "fontSize": 11},
             "curve": {"color": strong, "strokeWidth": 2},
             "spread": {"color": strong, "fillOpacity": 0.22},
             "span": {"color": faint, "fillOpacity": 0.2},

@@ -28,6 +28,8 @@ function openGallery() {
   at("clip").replaceChildren(...gallery().clips.map(option));
   at("cards").replaceChildren(...gallery().cards.map(card));
   const names = [...new Set(gallery().clips.flatMap(({ models }) => models.map(({ name }) => name)))];
+  const moving = gallery().clips.findIndex(({ total }) => total > 1);
+  at("clip").value = Math.max(0, moving);
   if (!names.some((name) => chosen.has(name))) names.slice(0, SIDE_BY_SIDE).forEach((name) => chosen.add(name));
   at("models").replaceChildren(at("models").firstElementChild, ...names.map(checkbox));
   openClip();
@@ -74,6 +76,39 @@ function openClip() {
     box.parentElement.title = box.disabled ? "not stored for this sample" : "";
   }
   panels();
+}
+
+// What is shown stands in the address, so that a link leads to it.
+
+function remember() {
+  const state = new URLSearchParams({ data: gallery().label, sample: clip().id });
+  for (const name of chosen) state.append("model", name);
+  history.replaceState(null, "", `#clips?${state}`);
+}
+
+function recall() {
+  const [place, text] = location.hash.split("?");
+  if (place !== "#clips" || !text) return;
+  const state = new URLSearchParams(text);
+  const data = galleries.findIndex(({ label }) => label === state.get("data"));
+  if (data < 0) return;
+  at("gallery").value = data;
+  for (const name of state.getAll("model")) chosen.add(name);
+  openGallery();
+  const sample = gallery().clips.findIndex(({ id }) => id === state.get("sample"));
+  if (sample >= 0) at("clip").value = sample;
+  openClip();
+  at("clips").scrollIntoView();
+}
+
+async function share() {
+  remember();
+  try {
+    await navigator.clipboard.writeText(location.href);
+    at("shared").textContent = "copied";
+  } catch {
+    at("shared").textContent = "the link stands in the address bar";
+  }
 }
 
 function panels() {
@@ -160,6 +195,7 @@ function step(by) {
 
 if (galleries.length) {
   at("gallery").addEventListener("change", openGallery);
+  at("share").addEventListener("click", share);
   at("clip").addEventListener("change", openClip);
   at("previous").addEventListener("click", () => step(-1));
   at("next").addEventListener("click", () => step(1));
@@ -169,6 +205,7 @@ if (galleries.length) {
   at("gain").addEventListener("change", showDifference);
   at("play").addEventListener("click", play);
   openGallery();
+  recall();
   showWipe();
   showDifference();
 }

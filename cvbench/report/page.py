@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,11 @@ from cvbench.engine.pictures import read_all
 from cvbench.metrics import METRICS
 from cvbench.report import charts, clips, content, frames
 from cvbench.report.scatter import scatter
+from cvbench.report.steps import over_steps, series
 
 SCRIPTS = ("table.js", "charts.js", "clips.js")
+FACTS = ("params", "fcr", "comp")
+"""Columns that stand behind the scores."""
 NAMED = 20
 """Failures of a record that are named one by one."""
 
@@ -39,13 +42,16 @@ def render(records: Sequence[RunRecord], pictures: Sequence[Path] = (), title: s
     problems += [text for group in groups for text in clips.unlike(group, galleries)]
     shown = clips.pictured(groups, galleries)
     drawn = [chart_set(group) for group in groups]
+    made = score_tables(records)
     themes = {"light": charts.theme(dark=False), "dark": charts.theme(dark=True)}
     return _template().render(
         title=title,
         version=__version__,
         created=max(r.created for r in records),
         groups=groups,
-        tables=score_tables(records),
+        tables=made,
+        first=next((i for i, group in enumerate(groups) if _has_clips(group)), 0),
+        steps=any(spec for group in drawn for spec in group["steps"].values()),
         metrics=[(name, m) for name, m in METRICS.items() if any(name in g.metrics for g in groups)],
         axes=content.AXES,
         undrawn=list(dict.fromkeys(r.model.name for r in records if not content.competes(r))),
@@ -60,10 +66,15 @@ def render(records: Sequence[RunRecord], pictures: Sequence[Path] = (), title: s
         data={
             "chart-data": Markup(embed({"themes": themes, "groups": drawn})),  # noqa: S704  # `embed` escapes
             "clip-data": Markup(embed([asdict(p) for p in shown])),  # noqa: S704
+            "table-data": Markup(embed([tables.to_csv(replace(table, below=[])) for _, table in made])),  # noqa: S704
         },
         style=Markup(asset("style.css")),  # noqa: S704
         scripts=[Script.of(text) for text in (charts.library(), *map(asset, SCRIPTS if shown else SCRIPTS[:-1]))],
     )
+
+
+def _has_clips(group: content.Group) -> bool:
+    return any(sample.frames > 1 for record in group.records for sample in record.samples)
 
 
 def asset(name: str) -> str:
@@ -106,10 +117,12 @@ def embed(value: object) -> str:
 
 
 def chart_set(group: content.Group) -> dict[str, Any]:
-    """Return the charts of a group by metric: one for each axis, None where it would be empty, and the curves."""
+    """Return the charts of a group by metric: for each axis and over steps, None where empty, and the curves."""
+    checkpoints = series(group.records)
     return {
         "label": group.label,
         "scatter": {metric: trade_offs(group, metric) for metric in group.metrics},
+        "steps": {metric: over_steps(checkpoints, metric) for metric in group.metrics},
         "curves": {metric: over_frames(group, metric) for metric in group.metrics},
     }
 
@@ -132,7 +145,32 @@ def score_tables(records: Sequence[RunRecord]) -> list[tuple[str, tables.Table]]
     names = list(dict.fromkeys(r.protocol.name for r in records))
     of = {name: [r for r in records if r.protocol.name == name] for name in names}
     made = [(name, tables.lay_out(of[name], intervals=True, allow_mixed=True)) for name in names]
-    return [each for name, table in made for each in ((name, table), *((t.caption, t) for t in table.below))]
+    named = [(name, scores_first(table)) for name, table in made]
+    return [each for name, table in named for each in ((name, table), *((t.caption, t) for t in table.below))]
+
+
+def scores_first(table: tables.Table) -> tables.Table:
+    """Return a table with data set by data set together, and what is known of the models behind their scores.
+
+    So a phone shows a score. A metric that nothing has a number of is left out: what is missing says why.
+    """
+    groups = [group for group, _ in table.groups]
+
+    def place(i: int) -> tuple[bool, int]:
+        column = table.columns[i]
+        return column.key in FACTS, groups.index(column.group) if i and column.group else 0
+
+    order = sorted((i for i in range(len(table.columns)) if not _is_empty(table, i)), key=place)
+    rows = [[row[i] for i in order] for row in table.rows]
+    return replace(table, columns=[table.columns[i] for i in order], rows=rows)
+
+
+def _is_empty(table: tables.Table, i: int) -> bool:
+    """Tell whether no model has a number of a metric, and some have numbers of others on these data."""
+    column = table.columns[i]
+    beside = [k for k, other in enumerate(table.columns) if other.group == column.group and other.key in METRICS]
+    numbers = {k for row in table.rows for k in beside if row[k].value is not None}
+    return column.key in METRICS and bool(numbers) and i not in numbers
 
 
 def missing(records: Sequence[RunRecord]) -> list[tuple[str, list[tuple[str, str]]]]:

@@ -27,7 +27,12 @@ def scatter(points: Sequence[Point], metric: str, axis: Axis) -> Spec:
         *([_edge(axis)] if any(p.front for p in points) else []),
         *([_intervals(y)] if any(p.low is not None for p in points) else []),
         *(_points(points, on_front) for on_front in (False, True) if any(p.front == on_front for p in points)),
-        *(_names(right) for right in (False, True) if any(v["label"] and v["right"] == right for v in values)),
+        *(
+            _names(right, style)
+            for style in ("halo", "name")  # the page's own colour around a name keeps lines off it
+            for right in (False, True)
+            if any(v["label"] and v["right"] == right for v in values)
+        ),
     ]  # a layer without data would warn
     alternative = _alternative(points, metric, axis)
     return {"description": alternative, "data": {"values": values}, "encoding": {"x": x, "y": y}, "layer": layers}
@@ -74,12 +79,12 @@ def _points(points: Sequence[Point], on_front: bool) -> Spec:
     }
 
 
-def _names(right: bool) -> Spec:
+def _names(right: bool, style: str) -> Spec:
     """Write names to the inner side of their points."""
     side = {"align": "right", "dx": -9} if right else {"align": "left", "dx": 9}
     return {
         "transform": [{"filter": f"datum.label && {'' if right else '!'}datum.right"}],
-        "mark": {"type": "text", "style": "name", "aria": False, **side},
+        "mark": {"type": "text", "style": style, "aria": False, **side},
         "encoding": {"text": {"field": "label"}},
     }
 

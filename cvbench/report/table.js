@@ -1,4 +1,7 @@
-// Sorts tables by their headings: best first, then the other way round; what has no number stays last.
+// Sorts tables by their headings: best first, then the other way round; what has no number stays last. Shows the columns
+// of one data set, and hands the whole table out as CSV.
+
+const texts = JSON.parse(document.getElementById("table-data").textContent);
 
 const order = { higher: "descending", lower: "ascending" };
 
@@ -20,6 +23,46 @@ function sort(heading, column) {
   const sign = now === "ascending" ? 1 : -1;
   rows.sort((a, b) => compare(a.cells[column], b.cells[column], sign));
   body.append(...rows);
+}
+
+function show(table, data) {
+  for (const cell of table.querySelectorAll("[data-group]")) {
+    cell.hidden = Boolean(data && cell.dataset.group && cell.dataset.group !== data);
+  }
+  edge(table.parentElement);
+}
+
+function edge(region) {
+  region.classList.toggle("more", region.scrollLeft + region.clientWidth < region.scrollWidth - 1);
+}
+
+async function copy(button) {
+  const said = button.parentElement.querySelector("[role=status]");
+  try {
+    await navigator.clipboard.writeText(texts[button.dataset.table]);
+    said.textContent = "copied";
+  } catch {
+    said.textContent = "this browser does not let pages copy; download it instead";
+  }
+}
+
+function download(button) {
+  const address = URL.createObjectURL(new Blob([texts[button.dataset.table]], { type: "text/csv" }));
+  const link = Object.assign(document.createElement("a"), { href: address, download: "table.csv" });
+  link.click();
+  URL.revokeObjectURL(address);
+}
+
+for (const button of document.querySelectorAll("button.copy")) button.addEventListener("click", () => copy(button));
+for (const button of document.querySelectorAll("button.download")) button.addEventListener("click", () => download(button));
+
+for (const region of document.querySelectorAll("#scores .scroll")) {
+  const table = region.querySelector("table");
+  const select = region.previousElementSibling?.querySelector(".shown-data");
+  select?.addEventListener("change", () => show(table, select.value));
+  region.addEventListener("scroll", () => edge(region), { passive: true });
+  addEventListener("resize", () => edge(region));
+  show(table, select?.value ?? "");
 }
 
 for (const table of document.querySelectorAll("table.scores")) {

@@ -3,9 +3,10 @@
 import contextlib
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol, cast
 
 import click
 
@@ -13,10 +14,9 @@ from cvbench.core.text import escaped, fitting, one_line, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress, TaskID
 
-Report = Callable[[str, int, int], None]
-"""Called with what is being done, steps done, and steps in all."""
-
+    from cvbench.engine.watch import Done, Working
 
 COMMAND = re.compile(r"^(\s*):(?=:)|#(?=#\[)", re.MULTILINE)
 """Where a line of a job's log would be a command to GitHub: ::error:: at its beginning, ##[error] anywhere."""
@@ -75,7 +75,17 @@ def _print_boxed(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 EVERY = 60.0
-"""Seconds between two lines of progress in a log."""
+"""Seconds between two lines of progress where there is no terminal."""
+
+
+class Report(Protocol):
+    """Takes what is being done, steps done, and steps in all; `hear` takes what is done within a step."""
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Report a step."""
+
+    def hear(self, what: "Working | Done") -> None:
+        """Report what is being done."""
 
 
 @contextlib.contextmanager
@@ -84,44 +94,122 @@ def progress_bar(shown: bool = True) -> Iterator[Report]:
     from rich.console import Console
 
     console = Console(stderr=True)
-    if not shown or not console.is_terminal:
-        yield Log() if shown else lambda _label, _done, _total: None
-        return
-    with _bar(console) as report:
-        yield report
+    if not shown:
+        yield State()
+    elif console.is_terminal:
+        with _bar(console) as report:
+            yield report
+    else:
+        with _lines() as report:
+            yield report
 
 
-class Log:
-    """Progress as lines of a log, none in the first minute."""
+class State:
+    """How far the work is, and on what it goes on."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.clock, self.label, self.begun, self.said = clock, "", clock(), clock()
+        self.clock, self.label, self.done, self.total, self.first = clock, "", 0, 0, 0
+        self.begun = clock()
+        self.working: Working | None = None
 
     def __call__(self, label: str, done: int, total: int) -> None:
-        """Say how far the work is, and how long the rest will take at this pace, when a minute has passed."""
-        now = self.clock()
+        """Note a step."""
         if label != self.label:
-            self.label, self.begun, self.first = label, now, done
-        if now - self.said >= EVERY:
-            self.said, pace = now, (done - self.first) / (now - self.begun) if now > self.begun else 0
-            left = f", {(total - done) / pace / 60:.0f} min left" if pace else ""
-            line(f"{label}: {done:,} of {total:,}{left}", err=True)
+            self.label, self.begun, self.first = label, self.clock(), done
+        self.done, self.total, self.working = done, total, None
+
+    def hear(self, what: "Working | Done") -> None:
+        """Note which model is at work, on what."""
+        if hasattr(what, "place"):
+            self.working = cast("Working", what)
+
+    @property
+    def steps(self) -> float:
+        """Steps done, with the part of the present one that its models have done."""
+        within = (self.working.place - 1) / self.working.models * len(self.working.samples) if self.working else 0.0
+        return min(self.done + within, float(self.total))
+
+    @property
+    def now(self) -> str:
+        """The model at work, and the sample; "" before and after."""
+        if self.working is None:
+            return ""
+        model, place, models, samples = self.working
+        more = f" and {len(samples) - 1} more" if len(samples) > 1 else ""
+        return f"{model} ({place} of {models}) on {samples[0]}{more}"
+
+    def told(self) -> str:
+        """Return it in a line: what, how far, on what, and how long the rest takes at this pace."""
+        passed = self.clock() - self.begun
+        pace = (self.steps - self.first) / passed if passed > 0 else 0.0
+        left = f"{duration((self.total - self.steps) / pace)} left" if pace > 0 else ""
+        parts = [f"{self.label}: {self.done:,} of {self.total:,}", self.now, f"{duration(passed)} passed", left]
+        return ", ".join(filter(None, parts))
+
+
+def duration(seconds: int | float) -> str:
+    """Return a time in its two largest units."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 @contextlib.contextmanager
-def _bar(console: "Console") -> Iterator[Report]:
+def _lines() -> Iterator[State]:
+    """Print how far the work is once a minute, also while one step takes longer."""
+    state, ended = State(), threading.Event()
+
+    def tick() -> None:
+        while not ended.wait(EVERY):
+            if state.label:
+                line(state.told(), err=True)
+
+    ticking = threading.Thread(target=tick, name="progress", daemon=True)
+    ticking.start()
+    try:
+        yield state
+    finally:
+        ended.set()
+        ticking.join()
+
+
+@contextlib.contextmanager
+def _bar(console: "Console") -> Iterator["Bar"]:
     from rich import progress
 
     columns = (
         progress.TextColumn("{task.description}", markup=False), progress.BarColumn(), progress.MofNCompleteColumn(),
         progress.TimeElapsedColumn(), progress.TextColumn("left"), progress.TimeRemainingColumn(),
+        progress.TextColumn("{task.fields[now]}", markup=False),
     )  # fmt: skip
-    with progress.Progress(*columns, console=console, transient=True) as bar:
-        tasks: dict[str, Any] = {}
+    with progress.Progress(*columns, console=console, transient=True) as shown:
+        yield Bar(shown, console.encoding)
 
-        def report(label: str, done: int, total: int) -> None:
-            if label not in tasks:
-                tasks[label] = bar.add_task(fitting(one_line(label), console.encoding), total=total)
-            bar.update(tasks[label], completed=done, total=total)
 
-        yield report
+class Bar(State):
+    """A line of the terminal for each label."""
+
+    def __init__(self, shown: "Progress", encoding: str) -> None:
+        super().__init__()
+        self.shown, self.encoding = shown, encoding
+        self.tasks: dict[str, TaskID] = {}
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Show a step."""
+        super().__call__(label, done, total)
+        if label not in self.tasks:
+            self.tasks[label] = self.shown.add_task(fitting(one_line(label), self.encoding), total=total, now="")
+        self.shown.update(self.tasks[label], total=total)
+        self._show()
+
+    def hear(self, what: "Working | Done") -> None:
+        """Show which model is at work, on what."""
+        super().hear(what)
+        if self.label in self.tasks:
+            self._show()
+
+    def _show(self) -> None:
+        now = fitting(one_line(self.now), self.encoding)
+        self.shown.update(self.tasks[self.label], completed=self.steps, now=now)

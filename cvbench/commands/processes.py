@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 RESTARTS = 3
 """How often all processes on this machine are started anew when one of them is killed."""
-PLACEMENT = ("shard", "device", "devices", "workers", "out")
+PLACEMENT = ("shard", "device", "devices", "workers", "out", "quiet", "verbose")
 """Options that say where and how work is done, not what: shares of one run may differ in them."""
 
 

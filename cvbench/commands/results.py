@@ -10,7 +10,7 @@ from cvbench.core.records import RunRecord
 from cvbench.store import keep_order, write_text
 
 
-def finish(records: Sequence[RunRecord], suite: str, out: Path, *, intervals: bool) -> int:
+def finish(records: Sequence[RunRecord], suite: str, out: Path, *, intervals: bool, quiet: bool = False) -> int:
     """Print the table, write it and its samples into `out`, and return the exit code.
 
     The table is printed first: a folder that cannot be written costs nobody what was measured.
@@ -26,5 +26,6 @@ def finish(records: Sequence[RunRecord], suite: str, out: Path, *, intervals: bo
     write_text(out / "table.md", f"# {suite}\n\n{text}")
     write_text(out / "table.csv", tables.to_csv(table))
     write_text(out / "samples.csv", tables.samples_csv(records))
-    line(f"records, table.md, table.csv and samples.csv are in {out}", err=True)
+    if not quiet:
+        line(f"records, table.md, table.csv and samples.csv are in {out}", err=True)
     return DONE if all(record.complete for record in records) else INCOMPLETE

@@ -1,6 +1,8 @@
 """`cvbench run`: models through data to records and tables."""
 
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +10,7 @@ import click
 
 from cvbench.commands import processes
 from cvbench.commands.console import line, progress_bar
+from cvbench.commands.journal import Journal, journal
 from cvbench.commands.options import (
     changes_of,
     check_folder,
@@ -18,6 +21,7 @@ from cvbench.commands.options import (
     weights_of,
 )
 from cvbench.commands.results import finish
+from cvbench.commands.show import state
 from cvbench.core.config import load_config
 from cvbench.core.errors import UsageError
 from cvbench.core.protocol import EvalProtocol, protocol
@@ -95,6 +99,8 @@ table's footnotes), 4 an error of cvbench itself, 130 interrupted.
 @click.option(
     "--strict", "--fail-fast", "-x", "strict", is_flag=True, help="Stop at the first sample or model that fails."
 )
+@click.option("--quiet", "-q", is_flag=True, help="Print the table and errors alone.")
+@click.option("--verbose", "-v", is_flag=True, help="Say of each sample and model when it is measured.")
 @processes.options
 def command(**given: Any) -> int:
     """Parse the options of `run`, run, write and print."""
@@ -105,29 +111,61 @@ def command(**given: Any) -> int:
     request, notes = build_request(given, suite, out)
     if devices := processes.to_launch(given):
         return processes.launch(devices)
-    for note in notes if processes.here().rank == 0 else ():
-        line(note, err=True)
-    with processes.joined(given, out) as ranks:
-        records = carry_out(suite, request, ranks)
-    if not ranks.assembles:
-        return processes.told_share(ranks, out)
-    return finish(records, suite.name, out, intervals=given["intervals"])
+    speaks = processes.here().rank == 0
+    with journal(out, typed(), written=speaks, aloud=given["verbose"]) as log, processes.joined(given, out) as ranks:
+        tell = partial(said, log, quiet=given["quiet"] or not speaks)
+        for note in notes:
+            tell(note)
+        records = carry_out(suite, request, ranks, tell=tell, log=log, shown=not (given["quiet"] or given["verbose"]))
+        for record in records:
+            log.note(f"{record.model.name} on {record.data.name}: {record.error or state(record)}")
+        code = None if ranks.assembles else processes.told_share(ranks, out)
+        if code is None:
+            code = finish(records, suite.name, out, intervals=given["intervals"], quiet=given["quiet"])
+        log.note(f"ended with {code}")
+    return code
 
 
-def carry_out(suite: Suite, request: "Request", ranks: "Ranks", store: FileStore | None = None) -> Sequence[RunRecord]:
-    """Run the task of a suite under a progress bar."""
-    from cvbench.engine import clock, memory  # torch, for which no help waits
+def typed() -> str:
+    """Return the line that was typed, behind the program's name."""
+    root = click.get_current_context().find_root()
+    return shlex.join(root.obj.arguments if root.obj else [])
+
+
+def said(log: Journal, word: str, *, quiet: bool) -> None:
+    """Write a word into the log, and to stderr unless that is to be quiet."""
+    if not (quiet or log.aloud):
+        line(word, err=True)
+    log.say(word)
+
+
+def carry_out(
+    suite: Suite,
+    request: "Request",
+    ranks: "Ranks",
+    store: FileStore | None = None,
+    *,
+    tell: Callable[[str], None] | None = None,
+    log: Journal | None = None,
+    shown: bool = True,
+) -> Sequence[RunRecord]:
+    """Run the task of a suite under a progress bar; what a user should know is passed to `tell`."""
+    from cvbench.engine import clock, memory, watch  # torch, for which no help waits
     from cvbench.tasks import crossdecoding, reconstruction
 
     memory.keep_buffers()
     memory.settle_threads()
     tasks = {"reconstruct": reconstruction.run, "compat": crossdecoding.run}
     store, told = store or FileStore(), dict[str, None]()
-    with progress_bar(ranks.speaks) as progress, clock.running() as times:
+    with (
+        progress_bar(ranks.speaks and shown) as progress,
+        clock.running() as times,
+        watch.watched(progress.hear, *([log.hear] if log else [])),
+    ):
         records = tasks[suite.task](request, progress, store, lambda word: told.update({word: None}))
     for word in filter(None, dict.fromkeys([*told, store.trouble, *ranks.words, clock.summary(times.total())])):
         if ranks.speaks:
-            line(word, err=True)
+            (tell or partial(line, err=True))(word)
     return records
 
 

@@ -23,6 +23,7 @@ from cvbench.engine.device import readers
 from cvbench.engine.ranks import Ranks, current
 from cvbench.engine.readers import Readers, budget_for, threads_for
 from cvbench.engine.shares import Ended, Header, Kept, Lost, Message, Sampled, packed_rows
+from cvbench.engine.watch import Done, tell
 from cvbench.store import Store
 
 Progress = Callable[[str, int, int], None]
@@ -415,6 +416,7 @@ class Loop:
         if made.rows:
             with stage(STORE):
                 made.unit.store.add(made.unit.key, {**made.rows, ENVIRONMENT: np.array(self.environment)})
+        tell(Done(self._label, made.unit.owner, made.sample.id, [describe(error) for error in made.errors]))
         for error in made.errors:
             if self.strict:
                 raise error

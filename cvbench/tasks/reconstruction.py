@@ -19,6 +19,7 @@ from cvbench.engine.loop import Made, Prepared, Progress, Unit, Work, silent
 from cvbench.engine.measuring import Probes, compared, measure_latents, measure_pairs, measure_video
 from cvbench.engine.ranks import current
 from cvbench.engine.subject import Listed, Subject
+from cvbench.engine.watch import Working, tell
 from cvbench.metrics import resolve
 from cvbench.nets.tensors import Video
 from cvbench.store import FileStore, Store
@@ -112,8 +113,10 @@ class Reconstruction(DataTask):
         """Reconstruct and measure what samples of one shape lack, model by model, sample by sample."""
         targets = to_videos([w.sample.pixels for w in works if w.sample.pixels is not None], self.device)
         coded: list[dict[str, Coded]] = [{} for _ in works]
-        for subject in self.subjects:
+        for place, subject in enumerate(self.subjects, 1):
             wanted = [i for i, work in enumerate(works) if _unit_of(work, subject.name)]
+            if wanted:
+                tell(Working(subject.name, place, len(self.subjects), [works[i].sample.id for i in wanted]))
             if wanted and loaded(subject, self.request, self.loop):
                 for i, made in self._coded(subject, works, targets, wanted):
                     if isinstance(made, Coded):

@@ -28,4 +28,12 @@ def finish(records: Sequence[RunRecord], suite: str, out: Path, *, intervals: bo
     write_text(out / "samples.csv", tables.samples_csv(records))
     if not quiet:
         line(f"records, table.md, table.csv and samples.csv are in {out}", err=True)
-    return DONE if all(record.complete for record in records) else INCOMPLETE
+    for name in (idle := without_samples(records)):
+        line(f"Error: {name}: no sample of this run is a clip, of which alone it says something", err=True)
+    return DONE if all(record.complete for record in records) and not idle else INCOMPLETE
+
+
+def without_samples(records: Sequence[RunRecord]) -> list[str]:
+    """Return the metrics that were asked for and apply to no sample of a run."""
+    scored = {name for record in records for name in record.scores}
+    return [name for name in dict.fromkeys(n for r in records for n in r.inapplicable) if name not in scored]

@@ -46,6 +46,10 @@ class UnsuitableInput(CvbenchError):
     """A size or length that this model or metric cannot take."""
 
 
+OF_CLIPS = "needs two frames, this is an image"
+"""How the message of `UnsuitableInput` ends for what says nothing of a single frame: no failure, but no number."""
+
+
 class BadOutput(CvbenchError):
     """A reconstruction that is constant, not a number, or of the wrong shape."""
 

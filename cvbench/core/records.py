@@ -103,8 +103,8 @@ class Failure:
 class RunRecord:
     """One model on one data set under one protocol.
 
-    `unavailable` names metrics that could not be computed and why; `error` is set when the model could not run at
-    all, `error_kind` is then the name of the error's class (in `cvbench.core.errors`, where it is one of ours).
+    `unavailable` names metrics that could not be computed and why, `inapplicable` those of them that say nothing of
+    such samples, as flicker of images: no failure. `error` is set when the model could not run at all, `error_kind` is then the name of the error's class (in `cvbench.core.errors`, where it is one of ours).
     `precision_db` is the PSNR between one clip's reconstructions in half precision and in float32. `crossing`
     is of the compat suite: which model encoded which view, which decoded, and what is known of the latents. `notes`
     say what went wrong beside the scores. `environment` is of the runs that measured the rows; `speed`, `environment`
@@ -119,6 +119,7 @@ class RunRecord:
     samples: Sequence[SampleRecord]
     failures: Sequence[Failure] = field(default_factory=list)
     unavailable: Mapping[str, str] = field(default_factory=dict)
+    inapplicable: Sequence[str] = field(default_factory=list)
     error: str | None = None
     error_kind: str = ""
     speed: Mapping[str, Any] | None = None
@@ -140,11 +141,16 @@ class RunRecord:
     @property
     def complete(self) -> bool:
         """True when nothing failed and nothing is missing."""
-        return not (self.error or self.failures or self.unavailable or self.notes)
+        missing = self.unavailable.keys() - set(self.inapplicable)
+        return not (self.error or self.failures or missing or self.notes)
 
     def to_json(self) -> str:
         """Return strict JSON: no NaN, no Infinity; one sample a line."""
-        parts = {name: value for name, value in asdict(self).items() if name not in ("samples", "notes") or value}
+        parts = {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in ("samples", "notes", "inapplicable") or value
+        }
         parts |= {"protocol": self.protocol.as_dict(), "scores": {k: _plain(s) for k, s in self.scores.items()}}
         samples = parts.pop("samples", [])
         head = json.dumps(parts, indent=1, ensure_ascii=False, allow_nan=False)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from cvbench.core.errors import UnsuitableInput
+from cvbench.core.errors import OF_CLIPS, UnsuitableInput
 from cvbench.nets.tensors import Video
 from cvbench.probes.pixel import check_shape
 
@@ -22,7 +22,7 @@ class Flicker:
     def prepare(self, target: Video) -> tuple[torch.Size, torch.Tensor]:
         """Return the target's changes. Raises UnsuitableInput for a single frame."""
         if target.shape[1] < 2:
-            raise UnsuitableInput("flicker needs two frames, this is an image")
+            raise UnsuitableInput(f"flicker {OF_CLIPS}")
         return target.shape, target.diff(dim=1)
 
     def rows(self, recon: Video, prepared: tuple[torch.Size, torch.Tensor]) -> Float64[np.ndarray, " changes"]:

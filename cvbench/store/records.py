@@ -124,6 +124,7 @@ def _joined(old: RunRecord, new: RunRecord) -> RunRecord:
         scores={**old.scores, **new.scores},
         probes={**old.probes, **new.probes},
         unavailable={**known, **new.unavailable},
+        inapplicable=[n for n in {**known, **new.unavailable} if n in (*old.inapplicable, *new.inapplicable)],
         speed=new.speed or old.speed,
         precision_db=new.precision_db if new.precision_db is not None else old.precision_db,
     )

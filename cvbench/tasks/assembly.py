@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvbench.core.errors import UnsuitableInput
+from cvbench.core.errors import OF_CLIPS, UnsuitableInput
 from cvbench.core.protocol import EvalProtocol
 from cvbench.core.records import DataFacts, SampleRecord, Score
 from cvbench.core.signature import Signature
@@ -80,6 +80,16 @@ def _lacking(probes: Probes, metric: str, stored: Sequence[Stored]) -> str:
         return ""
     share = "" if len(reasons) == len(stored) else f"{len(reasons)} of {len(stored)} samples: "
     return share + "; ".join(sorted(set(reasons)))
+
+
+def inapplicable(probes: Probes, stored: Sequence[Stored]) -> list[str]:
+    """Return the metrics that lack nothing but numbers of images, of which they say nothing."""
+    return [name for name in probes.metrics if _is_of_clips(probes, METRICS[name].probe, stored)]
+
+
+def _is_of_clips(probes: Probes, probe: str, stored: Sequence[Stored]) -> bool:
+    lacking = [(s, reason) for s in stored if (reason := _reason(s.rows.get(probes.column(probe)), probes, probe))]
+    return bool(lacking) and all(s.sample.shape[0] == 1 and reason.endswith(OF_CLIPS) for s, reason in lacking)
 
 
 def _reason(row: np.ndarray | None, probes: Probes, probe: str) -> str | None:

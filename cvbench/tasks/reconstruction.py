@@ -23,7 +23,7 @@ from cvbench.engine.watch import Working, tell
 from cvbench.metrics import resolve
 from cvbench.nets.tensors import Video
 from cvbench.store import FileStore, Store
-from cvbench.tasks.assembly import Stored, reduced, sample_record
+from cvbench.tasks.assembly import Stored, inapplicable, reduced, sample_record
 from cvbench.tasks.request import (
     DataTask,
     Request,
@@ -200,6 +200,7 @@ class Reconstruction(DataTask):
             samples=samples,
             failures=failures,
             unavailable=reasons,
+            inapplicable=inapplicable(self.probes, stored),
             error=None if samples else lost,
             speed=beside.speed,
             precision_db=beside.precision_db,

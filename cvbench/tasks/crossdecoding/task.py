@@ -24,7 +24,7 @@ from cvbench.metrics import latents as latent_statistics
 from cvbench.nets.tensors import Videos
 from cvbench.probes import PROBES
 from cvbench.store import FileStore, Store
-from cvbench.tasks.assembly import Stored, reduced, sample_record
+from cvbench.tasks.assembly import Stored, inapplicable, reduced, sample_record
 from cvbench.tasks.crossdecoding.plan import CrossDecoding, cross_decodings, mismatch, noisy, view
 from cvbench.tasks.request import (
     DataTask,
@@ -194,6 +194,7 @@ class CrossDecodingTask(DataTask):
             samples=kept,
             failures=failures,
             unavailable=reasons,
+            inapplicable=inapplicable(self.probes, stored),
             error=None if kept else f"no sample gave a number: {failures[0].error if failures else ''}",
             crossing={**asdict(cross), "latents": self._latents(stored, cross)},
             environment=environment_of([s.rows for s in stored], self.here),

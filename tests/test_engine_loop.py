@@ -362,6 +362,7 @@ def test_a_model_that_fails_in_its_picture_costs_itself_that_picture(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original, words = reconstruction.Reconstruction.keep_pictures, list[str]()
+    monkeypatch.setattr(reconstruction, "SHOTS", 0)  # as when more was made than is kept in memory
 
     def keep(self: reconstruction.Reconstruction, records: Any) -> None:
         monkeypatch.setattr(Pool8x8, "decode", lambda *_: None)

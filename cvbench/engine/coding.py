@@ -1,6 +1,7 @@
 """The short loop in which pixels meet the model: pad, encode, decode, crop, check, clamp, with one seed a clip."""
 
 import contextlib
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from cvbench.core.errors import BadOutput, BadRange, CvbenchError
@@ -39,30 +40,53 @@ class Coder(Protocol):
         ...
 
 
-class Coded(NamedTuple):
-    """A clip's reconstruction in [0, 1], not rounded, on the target's frames, and the latents it was made from.
+Pixels8 = UInt8[Tensor, "*shape"]
+"""Pixels at rest: 0 to 255, a quarter of the memory of those in flight."""
 
-    The latents are of all `clips` that were coded together, of which this is the one at `place`.
+
+class Coded(NamedTuple):
+    """A clip's reconstruction on the target's frames, and the latents it was made from.
+
+    It is uint8 where it was to be rounded to 8 bits, else float in [0, 1]. The latents are of all `clips` that were
+    coded together, of which this is the one at `place`.
     """
 
-    recon: Video
+    recon: Video | Pixels8
     latents: Any
     clips: int = 1
     place: int = 0
 
 
+def at_rest(clips: Sequence[Pixels], device: torch.device) -> Pixels8:
+    """Stack clips of one size, uint8; a GPU fetches them by itself while what was queued before still runs."""
+    stacked = torch.from_numpy(np.stack(clips) if len(clips) != 1 else clips[0][None])
+    return stacked.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else stacked
+
+
+def in_flight(pixels: Float[Tensor, "*shape"] | Pixels8) -> Float[Tensor, "*shape"]:
+    """Return pixels as float32 in [0, 1], contiguous: a layout moves the last digit of what is measured."""
+    return (pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels).contiguous()
+
+
 def to_videos(clips: Sequence[Pixels], device: torch.device) -> Videos:
     """Stack clips of one size, uint8 to float32 in [0, 1]."""
-    return torch.from_numpy(np.stack(clips)).to(device).float() / 255
+    return in_flight(at_rest(clips, device))
 
 
 def pad(videos: Videos, traits: Traits) -> Float[Tensor, "b 3 padded_t padded_h padded_w"]:
     """Repeat the last frame, column and row until the model's frame rule, multiple and least side are met."""
-    _, _, t, h, w = videos.shape
-    multiple = traits.multiple or traits.spatial
-    height, width = (-(-max(side, traits.least_side) // multiple) * multiple for side in (h, w))
-    more = (0, width - w, 0, height - h, 0, traits.frame_rule.fit(t) - t)
+    t, h, w = videos.shape[2:]
+    frames, height, width = padded_size((t, h, w), traits)
+    more = (0, width - w, 0, height - h, 0, frames - t)
     return F.pad(videos, more, mode="replicate") if any(more) else videos
+
+
+def padded_size(size: tuple[int, int, int], traits: Traits) -> tuple[int, int, int]:
+    """Return the frames, height and width that clips are padded to."""
+    frames, *sides = size
+    multiple = traits.multiple or traits.spatial
+    height, width = (-(-max(side, traits.least_side) // multiple) * multiple for side in sides)
+    return traits.frame_rule.fit(frames), height, width
 
 
 def quantize(videos: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -70,8 +94,8 @@ def quantize(videos: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return (videos * 255).round() / 255
 
 
-def code(coder: Coder, targets: Videos, seeds: Sequence[int]) -> list[Coded]:
-    """Encode and decode clips of one size, each as if it were alone.
+def code(coder: Coder, targets: Videos | Pixels8, seeds: Sequence[int], *, round8: bool = False) -> list[Coded]:
+    """Encode and decode clips of one size, each as if it were alone; `round8`: to 256 levels, given as uint8.
 
     A model that draws random numbers codes clip by clip, each from its own seed, so that neither the batch nor what
     was done before changes a number. The targets stay as they are, whatever a model does to its input.
@@ -80,28 +104,60 @@ def code(coder: Coder, targets: Videos, seeds: Sequence[int]) -> list[Coded]:
     constant where the target is not; BadRange for another value range.
     """
     if len(targets) > 1:
-        together, drew = _coded(coder, targets, seeds[0])
+        together, drew = _coded(coder, targets, seeds[0], round8)
         if not drew:
             return together
-    return [_coded(coder, target[None], seed)[0][0] for target, seed in zip(targets, seeds, strict=True)]
+    return [_coded(coder, target[None], seed, round8)[0][0] for target, seed in zip(targets, seeds, strict=True)]
 
 
-def _coded(coder: Coder, targets: Videos, seed: int) -> tuple[list[Coded], bool]:
-    padded = pad(targets, coder.traits)
-    latents, encoding_drew = encoded(coder, padded, seed)
-    made, decoding_drew = decoded(coder, latents, padded.shape[2], seed, targets.device)
-    recons = cropped(made, padded.shape, targets)
+def _coded(coder: Coder, targets: Videos | Pixels8, seed: int, round8: bool) -> tuple[list[Coded], bool]:
+    t, h, w = targets.shape[2:]
+    padded = (len(targets), 3, *padded_size((t, h, w), coder.traits))
+    latents, encoding_drew = encoded(coder, _own_pixels(targets, coder.traits), seed)
+    made, decoding_drew = decoded(coder, latents, padded[2], seed, targets.device)
+    recons = cropped(made, padded, targets)
+    del made
     with stage("checks"):
-        for recon, target in zip(recons, targets, strict=True):
-            check_output(recon, target)
-    coded = [Coded(recon.clamp(0, 1), latents, len(targets), place) for place, recon in enumerate(recons)]
+        kept = [finished(recon, target, round8) for recon, target in zip(recons, targets, strict=True)]
+    coded = [Coded(recon, latents, len(targets), place) for place, recon in enumerate(kept)]
     return coded, encoding_drew or decoding_drew
 
 
+def _own_pixels(targets: Videos | Pixels8, traits: Traits) -> Float[Tensor, "b 3 padded_t padded_h padded_w"]:
+    """Return padded clips that belong to nobody else, in flight: a model may write into them, or keep them."""
+    padded = pad(in_flight(targets), traits)
+    return padded.clone() if padded.data_ptr() == targets.data_ptr() else padded
+
+
+WINDOW = 1 << 24
+"""Pixels that are converted at a time: a clip is never held in one more form than need be."""
+
+
+def _windows(video: Shaped[Tensor, "3 t h w"]) -> Iterator[slice]:
+    """Yield slices of frames of about WINDOW values."""
+    frames = max(1, WINDOW // max(1, video[:, 0].numel()))
+    for start in range(0, video.shape[1], frames):
+        yield slice(start, start + frames)
+
+
+def finished(recon: Video, target: Video | Pixels8, round8: bool) -> Video | Pixels8:
+    """Return what a model gave as it is measured: checked, clamped and, with `round8`, rounded, in uint8.
+
+    What the model gave is left as it is: it may be a buffer of its own. Raises BadOutput, BadRange.
+    """
+    check_output(recon, target)
+    if not round8:
+        return recon.clamp(0, 1)
+    levels = torch.empty(recon.shape, dtype=torch.uint8, device=recon.device)
+    for window in _windows(recon):
+        levels[:, window] = recon[:, window].clamp(0, 1).mul_(255).round_()
+    return levels
+
+
 def encoded(coder: Coder, padded: Videos, seed: int) -> tuple[Any, bool]:
-    """Return the latents of padded clips, and whether random numbers were drawn; the model gets pixels of its own."""
+    """Return the latents of padded clips, which are the model's from now, and whether random numbers were drawn."""
     with stage(MODEL), arithmetic(), seeded(seed, padded.device) as drew:
-        latents = coder.encode(padded.clone())
+        latents = coder.encode(padded)
         return latents, drew()
 
 
@@ -112,7 +168,7 @@ def decoded(coder: Coder, latents: Any, frames: int, seed: int, device: torch.de
         return made, drew()
 
 
-def cropped(made: object, padded: Sequence[int], targets: Videos) -> Videos:
+def cropped(made: object, padded: Sequence[int], targets: Videos | Pixels8) -> Videos:
     """Return what was decoded on the targets' frames, rows and columns, float32. Raises BadOutput for other shapes."""
     if not isinstance(made, Tensor):
         raise BadOutput(f"decode gave a {type(made).__name__}, not a tensor (b, 3, t, h, w)")
@@ -124,26 +180,35 @@ def cropped(made: object, padded: Sequence[int], targets: Videos) -> Videos:
     return made[:, :, :t, :h, :w].to(targets.device, torch.float32)
 
 
-def check_output(recon: Video, target: Video) -> None:
+def check_output(recon: Video, target: Video | Pixels8) -> None:
     """Raise BadOutput for an output that no average should contain, BadRange for one of another value range."""
-    if not torch.isfinite(recon).all():
+    low, high = torch.stack(torch.aminmax(recon)).tolist()  # NaN and infinity are among these where they are anywhere
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise BadOutput("the reconstruction contains NaN or infinity")
-    low, high = recon.amin(), recon.amax()
     if low == high and target.amax() > target.amin():
         raise BadOutput(f"the reconstruction is constant ({high:.3g}) where the target is not")
     if low < 0 and _is_signed(recon, target):
         raise BadRange("the reconstruction lies in [-1, 1], not in [0, 1]: decode must return (x + 1) / 2")
     if low < -FAR or high > 1 + FAR:
-        outside = ((recon < -FAR) | (recon > 1 + FAR)).float().mean()
+        parts = [((part < -FAR) | (part > 1 + FAR)).sum() for part in (recon[:, w] for w in _windows(recon))]
+        outside = float(torch.stack(parts).sum()) / recon.numel()
         if outside > 0.5:
             raise BadRange(f"{outside:.0%} of the reconstruction lies far outside [0, 1]: wrong value range?")
 
 
-def _is_signed(recon: Video, target: Video) -> bool:
+def _is_signed(recon: Video, target: Video | Pixels8) -> bool:
     """Tell whether an output fits its target when it is read as [-1, 1], and does not as [0, 1]."""
-    as_said = (recon.clamp(0, 1) - target).square().mean()
-    as_signed = ((recon + 1) / 2 - target).square().mean()
-    return bool(as_signed < LIKELY * as_said and as_signed < LIKELY * target.var())
+    sums = torch.stack([_errors(recon[:, w], in_flight(target[:, w])) for w in _windows(recon)]).sum(0)
+    as_said, as_signed, whole, squares = (sums / recon.numel()).tolist()
+    return bool(as_signed < LIKELY * as_said and as_signed < LIKELY * (squares - whole * whole))
+
+
+def _errors(recon: Video, target: Video) -> Float[Tensor, " 4"]:
+    """Return the sums of squared errors of both readings, of the target and of its squares, in float64."""
+    said = (recon.clamp(0, 1) - target).square_().sum(dtype=torch.float64)
+    signed = (recon + 1).div_(2).sub_(target).square_().sum(dtype=torch.float64)
+    whole = target.sum(dtype=torch.float64)
+    return torch.stack([said, signed, whole, target.square().sum(dtype=torch.float64)])
 
 
 @contextlib.contextmanager

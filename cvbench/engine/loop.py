@@ -1,6 +1,7 @@
 """The one loop of every task: look at a sample, see what is missing, make it, keep it at once."""
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -91,12 +92,13 @@ class Work(NamedTuple):
 
 
 class Made(NamedTuple):
-    """Rows of a unit of one sample, or what went wrong."""
+    """Rows of a unit of one sample, or what went wrong; `together`: of how many samples that were coded at once."""
 
     sample: Prepared
     unit: Unit
     rows: Rows
     errors: Sequence[Exception] = ()
+    together: int = 1
 
 
 @runtime_checkable
@@ -415,13 +417,19 @@ class Loop:
     def _keep(self, made: Made) -> None:
         if made.rows:
             with stage(STORE):
-                made.unit.store.add(made.unit.key, {**made.rows, ENVIRONMENT: np.array(self.environment)})
+                made.unit.store.add(made.unit.key, {**made.rows, ENVIRONMENT: np.array(self._where(made))})
         tell(Done(self._label, made.unit.owner, made.sample.id, [describe(error) for error in made.errors]))
         for error in made.errors:
             if self.strict:
                 raise error
             failure = _failure(made.sample.id, error)
             self.failed.setdefault(made.unit.owner, []).append((made.sample.index, failure))
+
+    def _where(self, made: Made) -> str:
+        """Return what measured rows, with the batch where there was one."""
+        if made.together == 1 or not self.environment:
+            return self.environment
+        return json.dumps({**json.loads(self.environment), "batch": str(made.together)})
 
 
 def _failure(name: str, error: Exception) -> Failure:

@@ -1,6 +1,6 @@
 """The probes of a run at work: loaded when the first clip needs them; what cannot be measured is a reason."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ import torch
 
 from cvbench.core.errors import CvbenchError, UnsuitableInput
 from cvbench.engine.clock import stage
-from cvbench.engine.coding import Coded, describe
+from cvbench.engine.coding import Coded, Pixels8, describe, in_flight
 from cvbench.metrics import METRICS
 from cvbench.nets.arithmetic import arithmetic
 from cvbench.nets.tensors import Video
@@ -27,6 +27,9 @@ from cvbench.probes import (
 from cvbench.probes.bits import bits_of
 
 P = TypeVar("P")
+Clip = Video | Pixels8
+"""A video in flight or at rest."""
+LARGEST = 256 << 20
 Rows = dict[str, np.ndarray]
 """By column a row of numbers, or the text that says why there is none."""
 
@@ -126,7 +129,7 @@ class Measured:
 
 
 def measure_pairs(
-    probes: Probes, recons: Mapping[str, Video], target: Video, wanted: Mapping[str, Iterable[str]]
+    probes: Probes, recons: Mapping[str, Clip], target: Clip, wanted: Mapping[str, Iterable[str]]
 ) -> dict[str, Measured]:
     """Measure reconstructions of one target by the probes `wanted` of each that compare frames.
 
@@ -148,26 +151,28 @@ def measure_pairs(
     return found
 
 
-def _one(probe: PairProbe, recon: Video, target: Video) -> np.ndarray:
+def _one(probe: PairProbe, recon: Clip, target: Clip) -> np.ndarray:
     return compared(probe, {"": recon}, target)[""]
 
 
-def measure_video(probes: Probes, video: Video, wanted: Iterable[str]) -> Measured:
+def measure_video(probes: Probes, clip: Clip, wanted: Iterable[str]) -> Measured:
     """Describe a video by the feature probes `wanted`."""
     found = Measured()
     for name, probe in probes.feature_probes(wanted).items():
         with stage(name):
-            _add(found, probes, name, partial(probe.rows, video))
+            _add(found, probes, name, partial(_described, probe, clip))
     return found
 
 
-def measure_latents(
-    probes: Probes, coded: Coded, codebook: int | None, target: Video, wanted: Iterable[str]
-) -> Measured:
+def _described(probe: FeatureProbe, clip: Clip) -> np.ndarray:
+    return probe.rows(in_flight(clip))
+
+
+def measure_latents(probes: Probes, coded: Coded, codebook: int | None, pixels: int, wanted: Iterable[str]) -> Measured:
     """Measure by those of the probes `wanted` that look at latents, per pixel of the target."""
     found = Measured()
     for name in (name for name in wanted if name in PROBES and PROBES[name].looks_at == "latents"):
-        _add(found, probes, name, partial(_bits_per_pixel, coded, codebook, target[0].numel()))
+        _add(found, probes, name, partial(_bits_per_pixel, coded, codebook, pixels))
     return found
 
 
@@ -182,13 +187,24 @@ def _add(found: Measured, probes: Probes, name: str, step: Callable[[], np.ndarr
         found.failed[name] = error
 
 
-def compared(probe: PairProbe, recons: Mapping[str, Video], target: Video) -> dict[str, np.ndarray]:
-    """Return a pair probe's row of each reconstruction. Raises UnsuitableInput for frames that it cannot measure."""
+def compared(probe: PairProbe, recons: Mapping[str, Clip], target: Clip) -> dict[str, np.ndarray]:
+    """Return a pair probe's row of each reconstruction, window by window of frames, each in flight for that time alone.
+
+    Raises UnsuitableInput for frames that it cannot measure.
+    """
     pieces: dict[str, list[np.ndarray]] = {name: [] for name in recons}
     with arithmetic():
-        for start in range(0, target.shape[1] if recons else 0, probe.frames_at_once):
-            window = slice(start, start + probe.frames_at_once)
-            prepared: Any = probe.prepare(target[:, window])
+        for window in _windows(probe, target) if recons else ():
+            prepared: Any = probe.prepare(in_flight(target[:, window]))
             for name, recon in recons.items():
-                pieces[name].append(probe.rows(recon[:, window], prepared))
+                pieces[name].append(probe.rows(in_flight(recon[:, window]), prepared))
     return {name: np.concatenate(parts) for name, parts in pieces.items()}
+
+
+def _windows(probe: PairProbe, target: Clip) -> Iterator[slice]:
+    """Yield as many frames as a probe takes at once, and as fit into LARGEST bytes of float32."""
+    frames = probe.frames_at_once
+    if frames < target.shape[1]:
+        frames = min(frames, max(1, LARGEST // (4 * target[:, 0].numel())))
+    for start in range(0, target.shape[1], frames):
+        yield slice(start, start + frames)

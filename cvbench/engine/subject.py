@@ -99,6 +99,15 @@ class Subject:
         with self.running() as model:
             return model.decode(latents, frames)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the loaded model's parameters."""
+        return sum(p.numel() * p.element_size() for net in networks_of(self.model) for p in net.parameters())
+
+    def leave(self) -> bool:
+        """Give back the memory that the model takes until it is used again; False where that cannot be."""
+        return False
+
     @contextlib.contextmanager
     def held_still(self) -> Iterator[None]:
         """Keep what belongs to somebody else as it is during a run, and give it back as it was."""
@@ -150,6 +159,10 @@ class Listed(Subject):
         )
         return models.build(self.entry, loading)
 
+    def leave(self) -> bool:
+        """Forget the network: it is built anew, from the same weights, when it is used again."""
+        return self.__dict__.pop("model", None) is not None
+
 
 class Own(Subject):
     """A user's own model: an object as it is, or what a factory of theirs made (`code`).
@@ -160,7 +173,7 @@ class Own(Subject):
     """
 
     def __init__(self, name: str, model: Any, setting: Setting, code: OwnModel | None = None, spec: str = "") -> None:
-        self.setting, self.code = setting, code
+        self.setting, self.code, self.away = setting, code, False
         with self._imports():
             self.given = _with_methods(model)
             self._prepare()
@@ -201,8 +214,22 @@ class Own(Subject):
 
     @property
     def model(self) -> Any:
-        """The model, with the methods that the harness calls."""
+        """The model, with the methods that the harness calls; on its device, if it had left that."""
+        if self.away:
+            self._move(self.setting.device)
         return self._model
+
+    def leave(self) -> bool:
+        """Move the networks that a factory made from a GPU to main memory."""
+        if self.borrowed or self.away or self.setting.device.type == "cpu":
+            return False
+        self._move(torch.device("cpu"))
+        return True
+
+    def _move(self, device: torch.device) -> None:
+        self.away = device != self.setting.device
+        for network in self.networks:
+            network.to(device)
 
     def _imports(self) -> contextlib.AbstractContextManager[None]:
         return self.code.workspace.entered() if self.code else contextlib.nullcontext()

@@ -1,11 +1,11 @@
 """Every model reconstructs every sample; what it made is compared with what it was given."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from cvbench.core.digest import digest
@@ -13,15 +13,24 @@ from cvbench.core.errors import BadRange, CvbenchError
 from cvbench.core.records import DataFacts, RunRecord
 from cvbench.core.run import Run
 from cvbench.engine import pictures, speed
-from cvbench.engine.coding import Coded, code, describe, quantize, to_videos
+from cvbench.engine.coding import Coded, Pixels8, at_rest, code, describe, quantize, to_videos
 from cvbench.engine.device import device_name, now, runtime
 from cvbench.engine.loop import Made, Prepared, Progress, Unit, Work, silent
-from cvbench.engine.measuring import Probes, compared, measure_latents, measure_pairs, measure_video
+from cvbench.engine.measuring import (
+    Clip,
+    Measured,
+    Probes,
+    compared,
+    measure_latents,
+    measure_pairs,
+    measure_video,
+)
 from cvbench.engine.ranks import current
+from cvbench.engine.readers import budget_for
+from cvbench.engine.residents import Batches, Residents, free_on, is_out_of_memory
 from cvbench.engine.subject import Listed, Subject
 from cvbench.engine.watch import Working, tell
 from cvbench.metrics import resolve
-from cvbench.nets.tensors import Video
 from cvbench.store import FileStore, Store
 from cvbench.tasks.assembly import Stored, inapplicable, reduced, sample_record
 from cvbench.tasks.request import (
@@ -35,8 +44,13 @@ from cvbench.tasks.request import (
     loaded,
     say,
 )
+from cvbench.tasks.shots import Shots, Shown, shown
 from cvbench.tasks.targets import TARGET, describe_target, named, target_unit
 
+TURN = 16
+"""Samples that a model works on before it leaves, where not all fit together."""
+SHOTS = 256 << 20
+"""Bytes of pixels and latents that are kept for pictures, which then need no second pass."""
 ALWAYS = ("bpp",)
 """Metrics of every run: what they need is there once a model has run."""
 
@@ -83,6 +97,8 @@ class Reconstruction(DataTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.loop.leave = self._leave_beside
+        self.residents, self.batches = Residents(self.device), Batches(self.request.batch, self.device)
+        self.kept_shots = Shots(SHOTS if self.request.pictures and self.request.out else 0)
 
     # what is stored of a sample
 
@@ -102,72 +118,133 @@ class Reconstruction(DataTask):
         return Run(self.protocol, sample.sha256, keys, runtime(self.device), task or {})
 
     def at_once(self, sample: Prepared) -> int:
-        """Return how many samples of this shape are coded together."""
-        if self.request.batch:
-            return self.request.batch
-        return 16 if sample.shape[0] == 1 and self.device.type != "cpu" else 1
+        """Return how many samples of a shape are worked on together: more than are coded, where models take turns."""
+        count = self.batches.size(sample.shape)
+        if not self.residents.took_turns:
+            return count
+        return max(count, min(TURN, budget_for(current().local_world) // (3 * math.prod(sample.shape))))
 
     # how it is made
 
     def make(self, works: Sequence[Work]) -> Iterator[Made]:
-        """Reconstruct and measure what samples of one shape lack, model by model, sample by sample."""
-        targets = to_videos([w.sample.pixels for w in works if w.sample.pixels is not None], self.device)
-        coded: list[dict[str, Coded]] = [{} for _ in works]
-        for place, subject in enumerate(self.subjects, 1):
+        """Reconstruct and measure what samples of one shape lack, by as many models at a time as fit memory."""
+        targets = at_rest([w.sample.pixels for w in works if w.sample.pixels is not None], self.device)
+        for work, target in zip(works, targets, strict=True):
+            yield from self._target(work, target)
+        subjects = self.residents.in_order(s for s in self.subjects if any(_unit_of(work, s.name) for work in works))
+        count = max(1, budget_for(current().local_world) // targets.numel())
+        for start in range(0, len(subjects), count):
+            yield from self._turn(subjects[start : start + count], works, targets)
+
+    def _turn(self, subjects: Sequence[Subject], works: Sequence[Work], targets: Pixels8) -> Iterator[Made]:
+        """Let some models reconstruct all samples, and measure what they made."""
+        coded: list[dict[str, Reconstructed]] = [{} for _ in works]
+        for subject in subjects:
             wanted = [i for i, work in enumerate(works) if _unit_of(work, subject.name)]
-            if wanted:
-                tell(Working(subject.name, place, len(self.subjects), [works[i].sample.id for i in wanted]))
-            if wanted and loaded(subject, self.request, self.loop):
-                for i, made in self._coded(subject, works, targets, wanted):
-                    if isinstance(made, Coded):
-                        coded[i][subject.name] = made
-                    elif unit := _unit_of(works[i], subject.name):
-                        yield Made(works[i].sample, unit, {}, [made])
+            place = 1 + self.subjects.index(subject)
+            tell(Working(subject.name, place, len(self.subjects), [works[i].sample.id for i in wanted]))
+            for i, made in self._reconstructed(subject, works, targets, wanted):
+                if isinstance(made, Reconstructed):
+                    coded[i][subject.name] = made
+                elif unit := _unit_of(works[i], subject.name):
+                    yield Made(works[i].sample, unit, {}, [made])
         for work, target, recons in zip(works, targets, coded, strict=True):
             yield from self._measured(work, target, recons)
 
+    def _reconstructed(
+        self, subject: Subject, works: Sequence[Work], targets: Pixels8, wanted: Sequence[int]
+    ) -> Iterator[tuple[int, "Reconstructed | Exception"]]:
+        """Yield what a model made of samples, and what is measured of its latents, which are not kept."""
+        if not self._is_loaded(subject):
+            return
+        count = self.batches.size(works[0].sample.shape)
+        for start in range(0, len(wanted), count):
+            for i, made in self._coded(subject, works, targets, wanted[start : start + count]):
+                yield i, self._with_latents(subject, works[i], made) if isinstance(made, Coded) else made
+
+    def _is_loaded(self, subject: Subject) -> bool:
+        """Load a model, others leaving where they must, and tell whether it can run."""
+        self.residents.prepare(subject)
+        while True:
+            try:
+                if not loaded(subject, self.request, self.loop, is_out_of_memory):
+                    return False
+            except Exception:  # out of memory, the only kind that comes here
+                if self.residents.make_room(subject):
+                    continue
+                if not loaded(subject, self.request, self.loop):
+                    return False
+            self.residents.settled(subject)
+            return True
+
+    def _with_latents(self, subject: Subject, work: Work, made: Coded) -> "Reconstructed":
+        unit = _unit_of(work, subject.name)
+        asked = self._asked(unit, work) if unit else []
+        found = measure_latents(self.probes, made, subject.traits.codebook, math.prod(work.sample.shape), asked)
+        self.kept_shots.keep(work.sample, subject, made)
+        return Reconstructed(made.recon, found, made.clips)
+
     def _coded(
-        self, subject: Subject, works: Sequence[Work], targets: torch.Tensor, wanted: Sequence[int]
+        self, subject: Subject, works: Sequence[Work], targets: Pixels8, wanted: Sequence[int]
     ) -> Iterator[tuple[int, Coded | Exception]]:
-        """Yield what a model made of samples; a batch that fails is tried one by one before a sample is given up."""
+        """Yield what a model made of samples; a batch that fails is tried in parts before a sample is given up."""
+        wanted = [i for i in wanted if not self.loop.gave_up(subject.name, works[i].sample)]
+        if not wanted:
+            return
         seeds = [works[i].sample.seed(self.protocol) for i in wanted]
         try:
-            yield from zip(wanted, code(subject, targets[wanted], seeds), strict=True)
+            batch = targets[wanted] if len(wanted) < len(targets) else targets
+            yield from zip(wanted, self._measuring_memory(subject, batch, seeds), strict=True)
         except BadRange as error:
             self.loop.give_up(subject.name, error, works[wanted[0]].sample)
             yield wanted[0], error
         except Exception as error:  # a model's failure on one sample does not end the run
-            self._free()
-            if len(wanted) == 1:
+            short = is_out_of_memory(error)
+            if not (short and self.residents.make_room(subject)) and len(wanted) == 1:
                 yield wanted[0], error
                 return
-            for i in wanted:
-                if not self.loop.gave_up(subject.name, works[i].sample):
-                    yield from self._coded(subject, works, targets, [i])
+            self._free()
+            shape = works[0].sample.shape
+            count = max(1, self.batches.shrink(shape, len(wanted))) if short and len(wanted) > 1 else 1
+            for start in range(0, len(wanted), count):
+                yield from self._coded(subject, works, targets, wanted[start : start + count])
+
+    def _measuring_memory(self, subject: Subject, targets: Pixels8, seeds: Sequence[int]) -> list[Coded]:
+        """Code samples, and see on a GPU whether more would fit."""
+        if self.device.type != "cuda":
+            return code(subject, targets, seeds, round8=self.protocol.round8)
+        before, free = torch.cuda.memory_allocated(self.device), free_on(self.device)
+        torch.cuda.reset_peak_memory_stats(self.device)
+        made = code(subject, targets, seeds, round8=self.protocol.round8)
+        taken = torch.cuda.max_memory_allocated(self.device) - before
+        t, h, w = targets.shape[2:]
+        self.batches.held((t, h, w), len(targets), taken, free)
+        return made
 
     def _free(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _measured(self, work: Work, target: Video, coded: Mapping[str, Coded]) -> Iterator[Made]:
-        """Measure a sample's reconstructions, and the target itself where that is missing."""
+    def _asked(self, unit: Unit, work: Work) -> list[str]:
+        """Return the probes whose rows a unit lacks."""
         columns = self.probes.columns()
-        units = {unit.owner: unit for unit in work.missing}
-        names = {unit.owner: [columns[c] for c in missing if c in columns] for unit, missing in work.missing.items()}
-        if TARGET in units:
-            yield describe_target(self.probes, work.sample, target, units[TARGET], work.missing[units[TARGET]])
-        recons = {owner: quantize(c.recon) if self.protocol.round8 else c.recon for owner, c in coded.items()}
-        pairs = measure_pairs(self.probes, recons, target, names)
-        for subject in (s for s in self.subjects if s.name in coded):
-            asked, codebook = names[subject.name], subject.traits.codebook
-            parts = [
-                pairs[subject.name],
-                measure_video(self.probes, recons[subject.name], asked),
-                measure_latents(self.probes, coded[subject.name], codebook, target, asked),
-            ]
+        return [columns[column] for column in work.missing[unit] if column in columns]
+
+    def _target(self, work: Work, target: Pixels8) -> Iterator[Made]:
+        """Describe the target itself, where that is missing."""
+        if unit := _unit_of(work, TARGET):
+            yield describe_target(self.probes, work.sample, target, unit, work.missing[unit])
+
+    def _measured(self, work: Work, target: Pixels8, made: Mapping[str, "Reconstructed"]) -> Iterator[Made]:
+        """Measure a sample's reconstructions."""
+        units = {unit.owner: unit for unit in work.missing if unit.owner in made}
+        asked = {owner: self._asked(unit, work) for owner, unit in units.items()}
+        pairs = measure_pairs(self.probes, {owner: each.recon for owner, each in made.items()}, target, asked)
+        for owner, unit in units.items():
+            parts = [pairs[owner], measure_video(self.probes, made[owner].recon, asked[owner]), made[owner].of_latents]
             rows = {column: row for part in parts for column, row in part.rows.items()}
             errors = [named(name, error) for part in parts for name, error in part.failed.items()]
-            yield Made(work.sample, units[subject.name], rows, errors)
+            yield Made(work.sample, unit, rows, errors, made[owner].together)
 
     # how the record is assembled
 
@@ -296,19 +373,40 @@ class Reconstruction(DataTask):
         for done, (name, wanted) in enumerate(choice.items()):
             self.progress(f"pictures of {self.dataset.name}", done, len(choice))
             sample, recons, latents = samples[name], {}, {}
-            target = self._video(sample)
+            target: torch.Tensor | None = None
             for subject in (s for s in self.subjects if s.name in wanted):
-                try:
-                    (coded,) = code(subject, target, [sample.seed(self.protocol)])
-                except Exception as error:  # out of memory, say: the sample stands without this model
-                    if self.request.strict:
-                        raise
-                    self.unpictured[subject.name] = f"{name}: {describe(error)}"
-                    continue
-                recons[subject.name] = (coded.recon * 255).round().byte().cpu().numpy()
-                if isinstance(coded.latents, torch.Tensor):
-                    latents[subject.name] = _shown(coded.latents[0])
-            yield pictures.Shot(name, (target[0] * 255).round().byte().cpu().numpy(), recons, latents)
+                shot = self.kept_shots.find(sample, subject)
+                if shot is None:
+                    target = self._video(sample) if target is None else target
+                    shot = self._shot(subject, sample, target)
+                if shot is not None:
+                    recons[subject.name], latents[subject.name] = shot
+            pixels = self.kept_shots.target(sample)
+            if pixels is None:
+                pixels = self.loop.read(sample.index, sample.item).pixels
+            if pixels is not None:
+                shown = {model: each for model, each in latents.items() if each is not None}
+                yield pictures.Shot(name, pixels, recons, shown)
+
+    def _shot(self, subject: Subject, sample: Prepared, target: torch.Tensor) -> Shown | None:
+        """Let a model reconstruct a sample for its picture; what fails costs that picture alone."""
+        self.residents.prepare(subject)
+        try:
+            (coded,) = code(subject, target, [sample.seed(self.protocol)], round8=True)
+        except Exception as error:  # out of memory, say: the sample stands without this model
+            if self.request.strict:
+                raise
+            self.unpictured[subject.name] = f"{sample.id}: {describe(error)}"
+            return None
+        return shown(coded)
+
+
+class Reconstructed(NamedTuple):
+    """What a model made of a sample, at rest where it was rounded, and what was measured of its latents."""
+
+    recon: Clip
+    of_latents: Measured
+    together: int
 
 
 @dataclass
@@ -323,8 +421,3 @@ class Beside:
 
 def _unit_of(work: Work, owner: str) -> Unit | None:
     return next((unit for unit in work.missing if unit.owner == owner), None)
-
-
-def _shown(latents: torch.Tensor) -> np.ndarray:
-    array: np.ndarray = (latents.float() if latents.is_floating_point() else latents).cpu().numpy()
-    return array

@@ -124,14 +124,19 @@ def held_still(subjects: Sequence[Subject]) -> Iterator[None]:
         yield
 
 
-def loaded(subject: Subject, request: Request, loop: Loop) -> bool:
-    """Load a model and tell whether it can run; remember why not. A network library may raise anything there."""
+def loaded(
+    subject: Subject, request: Request, loop: Loop, passing: Callable[[Exception], bool] = lambda _: False
+) -> bool:
+    """Load a model and tell whether it can run; remember why not. A network library may raise anything there.
+
+    What is `passing` is raised: it may help to try again.
+    """
     try:
         _ = subject.model
     except UsageError:
         raise  # an option out of range is a mistake of the request
     except Exception as error:
-        if request.strict:
+        if request.strict or passing(error):
             raise
         loop.give_up(subject.name, error)
         return False

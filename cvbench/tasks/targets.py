@@ -6,8 +6,7 @@ from cvbench.core.protocol import EvalProtocol
 from cvbench.core.run import Run
 from cvbench.engine.device import runtime
 from cvbench.engine.loop import Made, Prepared, Unit
-from cvbench.engine.measuring import Probes, measure_video
-from cvbench.nets.tensors import Video
+from cvbench.engine.measuring import Clip, Probes, measure_video
 from cvbench.store import Store
 
 TARGET = ""
@@ -20,7 +19,7 @@ def target_unit(probes: Probes, names: Iterable[str], protocol: EvalProtocol, sa
     return Unit(TARGET, frozenset(probes.columns(names)), run.key("measure"), store)
 
 
-def describe_target(probes: Probes, sample: Prepared, target: Video, unit: Unit, missing: Iterable[str]) -> Made:
+def describe_target(probes: Probes, sample: Prepared, target: Clip, unit: Unit, missing: Iterable[str]) -> Made:
     """Measure what such a unit lacks."""
     found = measure_video(probes, target, [name for column, name in probes.columns().items() if column in missing])
     return Made(sample, unit, found.rows, [named(name, error) for name, error in found.failed.items()])

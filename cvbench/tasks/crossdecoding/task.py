@@ -251,7 +251,7 @@ class CodedViews:
         key = (model, source, ratio)
         if key not in self.codes:
             padded = self.padded(model, self.view(source, ratio))
-            latents, _ = encoded(self.task.models[model], padded, self.seed)
+            latents, _ = encoded(self.task.models[model], padded.clone(), self.seed)
             if not isinstance(latents, torch.Tensor):
                 raise BadOutput(f"{model} encodes to {type(latents).__name__}, which no other model can decode")
             self.codes[key] = latents

@@ -88,9 +88,9 @@ def examine(
     yield _cache()
     yield _data(config.data, suite)
     yield _weights("models", _of_models(models), config.weights)
-    yield _weights("metrics", _of_metrics(set(metrics) - set(optional)), config.weights)
+    yield _weights("metrics", sources_of_metrics(set(metrics) - set(optional)), config.weights)
     if optional:
-        yield _weights("metrics", _of_metrics(optional), config.weights, optional=True)
+        yield _weights("metrics", sources_of_metrics(optional), config.weights, optional=True)
 
 
 def _packages(names: Iterable[str], extras: Mapping[str, str]) -> Finding:
@@ -174,7 +174,8 @@ def _of_models(specs: Iterable[str]) -> dict[str, Source | None]:
     return {known: MODELS[known].source if known in MODELS else None for known in names.values()}
 
 
-def _of_metrics(names: Iterable[str]) -> dict[str, Source | None]:
+def sources_of_metrics(names: Iterable[str]) -> dict[str, Source | None]:
+    """Return by name the source of the weights that metrics need, None of those that need none."""
     found: dict[str, Source | None] = {}
     for probe in dict.fromkeys(METRICS[name].probe for name in sorted(names)):
         if probe in FEATURES:

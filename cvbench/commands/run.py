@@ -10,6 +10,7 @@ import click
 
 from cvbench.commands import processes
 from cvbench.commands.console import line, progress_bar
+from cvbench.commands.demo import conclude, is_demo
 from cvbench.commands.journal import Journal, journal
 from cvbench.commands.options import (
     changes_of,
@@ -20,6 +21,7 @@ from cvbench.commands.options import (
     model_names,
     weights_of,
 )
+from cvbench.commands.plan import show_plan
 from cvbench.commands.results import finish
 from cvbench.commands.show import state
 from cvbench.core.config import load_config
@@ -94,10 +96,13 @@ table's footnotes), 4 an error of cvbench itself, 130 interrupted.
 )
 @click.option("--seed", type=click.IntRange(0), help="Of everything drawn at random; the same as --set seed=.")
 @click.option("--speed/--no-speed", default=None, help="Measure speed and memory too.  [default: the suite's]")
-@click.option("--pictures", type=click.IntRange(0), help="Samples pictured in `report`.  [default: 3]")
+@click.option("--pictures", type=click.IntRange(0), help="Samples pictured in `report`.  [default: 6]")
 @click.option("--intervals", is_flag=True, help="Print 95 % intervals.")
 @click.option(
     "--strict", "--fail-fast", "-x", "strict", is_flag=True, help="Stop at the first sample or model that fails."
+)
+@click.option(
+    "--dry-run", is_flag=True, help="Say what is cached, what is missing, how long and how large; do nothing."
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print the table and errors alone.")
 @click.option("--verbose", "-v", is_flag=True, help="Say of each sample and model when it is measured.")
@@ -109,6 +114,8 @@ def command(**given: Any) -> int:
     out = given["out"] or Path("reports") / suite.name
     check_folder(out)
     request, notes = build_request(given, suite, out)
+    if given["dry_run"]:
+        return show_plan(suite, request)
     if devices := processes.to_launch(given):
         return processes.launch(devices)
     speaks = processes.here().rank == 0
@@ -122,6 +129,8 @@ def command(**given: Any) -> int:
         code = None if ranks.assembles else processes.told_share(ranks, out)
         if code is None:
             code = finish(records, suite.name, out, intervals=given["intervals"], quiet=given["quiet"])
+            if is_demo(given, request.data, suite.fallback) and not given["quiet"]:
+                conclude(records, out)
         log.note(f"ended with {code}")
     return code
 
@@ -171,7 +180,7 @@ def carry_out(
 
 UNUSED: Mapping[str, Sequence[str]] = {"reconstruct": (), "compat": ("speed", "batch", "pictures")}
 """Options that a task does not take."""
-PICTURES = 3
+PICTURES = 6
 
 
 def refuse_unused(given: Mapping[str, Any], suite: Suite) -> None:

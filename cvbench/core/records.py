@@ -104,11 +104,12 @@ class RunRecord:
     """One model on one data set under one protocol.
 
     `unavailable` names metrics that could not be computed and why, `inapplicable` those of them that say nothing of
-    such samples, as flicker of images: no failure. `error` is set when the model could not run at all, `error_kind` is then the name of the error's class (in `cvbench.core.errors`, where it is one of ours).
-    `precision_db` is the PSNR between one clip's reconstructions in half precision and in float32. `crossing`
-    is of the compat suite: which model encoded which view, which decoded, and what is known of the latents. `notes`
-    say what went wrong beside the scores. `environment` is of the runs that measured the rows; `speed`, `environment`
-    and `created` are the parts in which two equal runs may differ.
+    such samples, as flicker of images: no failure. `error` is set when the model could not run at all, `error_kind`
+    is then the name of the error's class (in `cvbench.core.errors`, where it is one of ours). `precision_db` is the
+    PSNR between one clip's reconstructions in half precision and in float32. `crossing` is of the compat suite: which
+    model encoded which view, which decoded, and what is known of the latents. `notes` say what went wrong beside the
+    scores. `environment` is of the runs that measured the rows; `speed`, `environment` and `created` are the parts in
+    which two equal runs may differ.
     """
 
     model: ModelFacts

@@ -346,9 +346,8 @@ class Reconstruction(DataTask):
         if not self.request.speed or subject.facts.role == "reference":
             return
         sample = self._first()
-        machine = {"device": device_name(self.device), "threads": torch.get_num_threads(), "version": speed.VERSION}
         reusable = subject.key(sample.shape)
-        key = self._run(sample, reusable or "", task={"speed": machine}).key("code")
+        key = self._speed_key(sample, reusable or "")
         known = self.store.facts(key) if reusable else None
         if known is None:
             self.progress(f"speed of {subject.name}", len(self.dataset.items), len(self.dataset.items))
@@ -356,6 +355,16 @@ class Reconstruction(DataTask):
             if reusable:
                 self.store.remember(key, known)
         found.speed = known
+
+    def _speed_key(self, sample: Prepared, model: str) -> str:
+        machine = {"device": device_name(self.device), "threads": torch.get_num_threads(), "version": speed.VERSION}
+        return self._run(sample, model, task={"speed": machine}).key("code")
+
+    def known_speed(self, subject: Subject, sample: Prepared) -> float | None:
+        """Return the seconds a frame that a model took when it was timed on a sample here; None when it was not."""
+        known = self.store.facts(self._speed_key(sample, subject.key(sample.shape) or ""))
+        rates = [known.get(side) for side in ("encode_fps", "decode_fps")] if isinstance(known, dict) else []
+        return sum(1 / rate for rate in rates if rate) or None
 
     # pictures for the report
 

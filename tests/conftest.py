@@ -18,7 +18,8 @@ from PIL import Image
 from cvbench.core.protocol import EvalProtocol
 from cvbench.core.records import DataFacts, ModelFacts, RunRecord, SampleRecord, Score
 from cvbench.core.signature import Signature
-from cvbench.engine.coding import code, quantize
+from cvbench.engine.coding import code
+from cvbench.engine.shown import as_bytes
 from cvbench.engine.subject import traits_of
 from cvbench.probes.bits import bits_of
 
@@ -75,7 +76,7 @@ def reconstruct(
     coded = code(Bare(model), targets, [seed] * len(targets))
     recon = torch.stack([each.recon for each in coded])
     bits = [bits_of(each.latents, each.clips, traits_of(model).codebook)[each.place] for each in coded]
-    return quantize(recon) if protocol.round8 else recon, bits
+    return as_bytes(recon, protocol.eight, protocol.cast), bits
 
 
 PROTOCOL = EvalProtocol("p", 1)

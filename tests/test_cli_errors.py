@@ -143,7 +143,7 @@ def test_a_group_alone_shows_its_help(arguments: list[str], capsys: pytest.Captu
 
 def test_choices_stand_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_program(["list"]) == 2
-    assert "Choose from: models, data, metrics, suites, protocols\n" in capsys.readouterr().err
+    assert "Choose from: models, data, metrics, suites, protocols" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ from cvbench.nets import leanvae, taehv, wfvae
 GOLDEN = Path(__file__).parent / "golden" / "beyond.npz"
 CPU, META = torch.device("cpu"), torch.device("meta")
 ATOL = 1e-4
-PROTOCOL = EvalProtocol("test", 1, round8=False)
+PROTOCOL = EvalProtocol("test", 1, eight="none")
 
 SMALL_WFVAE: dict[str, Any] = {
     "base_channels": 32,

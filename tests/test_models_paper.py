@@ -33,7 +33,7 @@ from cvbench.nets import osp as osp_nets
 GOLDEN = Path(__file__).parent / "golden"
 CPU = torch.device("cpu")
 ATOL = 1e-4
-PROTOCOL = EvalProtocol("test", 1, round8=False)
+PROTOCOL = EvalProtocol("test", 1, eight="none")
 
 SMALL: dict[str, dict[str, Any]] = {
     "vqgan": {"channels": 32, "latent": 32, "codes": 512},

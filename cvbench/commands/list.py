@@ -6,7 +6,8 @@ import click
 
 from cvbench.commands.codes import DONE
 from cvbench.commands.console import print_rows
-from cvbench.core.protocol import PROTOCOLS
+from cvbench.core.fields import as_text, choices, settable
+from cvbench.core.protocol import PROTOCOLS, origin
 from cvbench.core.suites import load_suite, suite_names
 from cvbench.data import DATASETS
 from cvbench.metrics import ALIASES, METRICS
@@ -65,12 +66,36 @@ def list_suites() -> Rows:
 
 
 def list_protocols() -> Rows:
-    """Return the protocols with every field."""
+    """Return the protocols, whose they are, and the fields in which each differs from the defaults."""
     rows: list[tuple[str, ...]] = []
     for name, p in PROTOCOLS.items():
-        fields = {k: v for k, v in p.as_dict().items() if k not in ("name", "version")}
-        rows.append((name, str(p.version), " ".join(f"{k}={str(v).lower()}" for k, v in fields.items())))
-    return ("protocol", "version", "fields (change any with --set FIELD=VALUE)"), rows
+        found = origin(name)
+        fields = [f for f in settable() if getattr(p, f.name) != f.default]
+        said = " ".join(f"{f.name}={as_text(getattr(p, f.name))}" for f in fields) or "the defaults"
+        source = f"{found.repository} {found.commit}" if found else "cvbench"
+        rows.append((name, str(p.version), found.about if found else OURS[name], source, said))
+    return ("protocol", "version", "what", "source", "fields that differ from the defaults (--set FIELD=VALUE)"), rows
+
+
+OURS = {
+    "cvvae-2405": "the tables of CV-VAE's paper: 33 frames, stride 3, 256², bicubic",
+    "cvbench-1": "cvbench's own: 17 frames, stride 1",
+}
+
+
+def list_fields() -> Rows:
+    """Return the fields of a protocol, what each can be, its default, and what it means."""
+    rows: list[tuple[str, ...]] = [
+        (
+            f.name,
+            "/".join(f.metadata["stages"]),
+            " ".join(map(str, choices(f))),
+            as_text(f.default),
+            f.metadata["about"],
+        )
+        for f in settable()
+    ]
+    return ("field", "acts at", "values", "default", "what"), rows
 
 
 LISTS: dict[str, Callable[[], Rows]] = {
@@ -79,6 +104,7 @@ LISTS: dict[str, Callable[[], Rows]] = {
     "metrics": list_metrics,
     "suites": list_suites,
     "protocols": list_protocols,
+    "fields": list_fields,
 }
 
 

@@ -205,7 +205,10 @@ def _absent(name: str, a: RunRecord, b: RunRecord) -> Unpaired | None:
     first, second = a.scores[name].signature.head, b.scores[name].signature.head
     if first != second:
         return Unpaired("unlike", f"measured as {second} instead of {first}", metric=name)
-    fields = [(field, getattr(a.protocol, field), getattr(b.protocol, field)) for field in METRICS[name].reduced_by]
+    fields = [
+        (field, getattr(a.protocol, field), getattr(b.protocol, field))
+        for field in (*METRICS[name].reduced_by, "average", "average_nets")
+    ]
     if unlike := [f"{field}={theirs} instead of {ours}" for field, ours, theirs in fields if ours != theirs]:
         return Unpaired("unlike", f"measured as {', '.join(unlike)}", metric=name)
     if METRICS[name].distance and a.data.manifest != b.data.manifest:

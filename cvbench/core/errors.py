@@ -34,6 +34,10 @@ class UnreadableSample(CvbenchError):
     """A file that does not decode, or not completely. Named in the record, never in the mean."""
 
 
+class TooShort(UnreadableSample):
+    """A clip with fewer frames than a protocol takes, which leaves such clips out and counts them."""
+
+
 class MissingWeights(CvbenchError):
     """Weights that are not on this machine and could not be fetched."""
 

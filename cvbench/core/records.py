@@ -89,6 +89,11 @@ class SampleRecord:
     facts: Mapping[str, Any]
     rows: Mapping[str, Sequence[float]]
 
+    @property
+    def clip(self) -> str:
+        """The clip that it is a run of frames of, its own name where it is a whole one."""
+        return self.id.rpartition("#")[0] if "windows" in self.facts else self.id
+
 
 @dataclass(frozen=True)
 class Failure:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cvbench.core.digest import digest
-from cvbench.core.protocol import EvalProtocol, Stage
+from cvbench.core.fields import EvalProtocol, Stage
 
 ACTING: Mapping[Stage, tuple[Stage, ...]] = {
     "prepare": ("read", "prepare"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from cvbench.core.errors import UsageError
-from cvbench.core.protocol import EvalProtocol, as_text, settable
+from cvbench.core.fields import FIRST_FIELDS, EvalProtocol, as_text, settable
 
 SHOWN = 12
 """Digits of a manifest that a signature holds."""
@@ -63,7 +63,9 @@ class Signature:
     def _pairs(self) -> Iterator[tuple[str, str]]:
         yield "data", self.held
         yield "protocol", self.named
-        yield from ((f.name, as_text(getattr(self.protocol, f.name))) for f in settable())
+        yield from ((name, as_text(getattr(self.protocol, name))) for name in FIRST_FIELDS)
+        later = [f for f in settable() if f.name not in FIRST_FIELDS and getattr(self.protocol, f.name) != f.default]
+        yield from ((f.name, as_text(getattr(self.protocol, f.name))) for f in later)
         if self.generated is not None:
             yield "generated", str(self.generated)
 

@@ -6,26 +6,42 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, UInt8
 
 Pixels = UInt8[np.ndarray, "3 t h w"]
 """RGB, 8 bits a channel, channel first; an image has t = 1."""
 
 
+FloatPixels = Float32[np.ndarray, "3 t h w"]
+"""RGB in [0, 1] as a protocol prepared it that does not round to 8 bits."""
+
+
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of a file are wanted: `frames` of them, `stride` apart, the first at `start`.
+    """Which frames of a file are wanted: the fields of the protocol that act when it is read (`cvbench.core.fields`).
 
-    `short` says what happens to a clip with fewer than start + 1 + (frames - 1) * stride frames:
-    "shrink" takes the stride (available - start) // frames, at least 1, and as many frames as there are up to
+    `short` "shrink" takes the stride (available - start) // frames, at least 1, and as many frames as there are up to
     `frames`: the rule of CV-VAE's training code, whose stride is sometimes one less than the largest that fits
-    (65 frames from 0 are 33 at stride 2, and get stride 1); "error" refuses the clip.
+    (65 frames from 0 are 33 at stride 2, and get stride 1). `window` says which run of frames is wanted where
+    `windows` is "all"; `seed` is of a random start.
     """
 
-    frames: int = 33
+    frames: int | str = 33
     stride: int = 3
-    start: int = 0
-    short: Literal["shrink", "error"] = "shrink"
+    start: int | str = 0
+    short: Literal["shrink", "error", "repeat", "skip", "black", "spread"] = "shrink"
+    rate: int | str = "none"
+    spacing: Literal["step", "spread"] = "step"
+    windows: Literal["first", "all"] = "first"
+    window: int = 0
+    seed: int = 0
+
+    @property
+    def plain(self) -> bool:
+        """True where neither the clip's length nor its frame rate decides which frames are taken of a long clip."""
+        numbers = isinstance(self.frames, int) and isinstance(self.start, int)
+        simple = (self.rate, self.spacing, self.windows) == ("none", "step", "first")
+        return numbers and simple and self.short in ("shrink", "error")
 
 
 @dataclass(frozen=True)

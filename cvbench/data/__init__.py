@@ -6,12 +6,12 @@ from pathlib import Path
 
 from cvbench.core.errors import UnknownName, UsageError
 from cvbench.core.text import check_name
-from cvbench.data.dataset import Dataset, DatasetEntry, Item, read_stable
+from cvbench.data.dataset import Dataset, DatasetEntry, Item, read_stable, windowed
 from cvbench.data.files import Reader, escaped
 from cvbench.data.folder import home, open_path, there
 from cvbench.data.named import DATASETS
 
-__all__ = ["DATASETS", "Dataset", "DatasetEntry", "Item", "labelled", "open_dataset", "read_stable"]
+__all__ = ["DATASETS", "Dataset", "DatasetEntry", "Item", "labelled", "open_dataset", "read_stable", "windowed"]
 
 
 def open_dataset(spec: str, roots: Mapping[str, Path], limit: int | None = None, reader: Reader = "pyav") -> Dataset:

@@ -4,6 +4,7 @@ decord ignores edit lists and discarded packets, converts 10 bits in another way
 seeks to wrong frames in open GOPs; what it returns is therefore compared, frame by frame, before it counts.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def load_decord() -> Any:
     return decord
 
 
-def confirm(path: Path, sample: Sample, indices: range) -> None:
+def confirm(path: Path, sample: Sample, indices: Sequence[int]) -> None:
     """Raise UnreadableSample unless decord gives the sample's frames at `indices`.
 
     Where the clip is short, so that its length decides which frames are taken, decord must count as many, too.
@@ -45,9 +46,9 @@ def confirm(path: Path, sample: Sample, indices: range) -> None:
     compare(path, reader, sample.pixels, indices, f" ({counts})" if counted != shown else "")
 
 
-def compare(path: Path, reader: Any, pixels: Pixels, indices: range, hint: str) -> None:
+def compare(path: Path, reader: Any, pixels: Pixels, indices: Sequence[int], hint: str) -> None:
     """Decode with decord in sequence, never seeking, and refuse at the first difference."""
-    for index in range(indices[-1] + 1):
+    for index in range(max(indices) + 1):
         try:
             frame = reader.next().asnumpy()
         except Exception:

@@ -23,7 +23,7 @@ class Item:
 
     `stamp` names the source as it is now, without decoding it: absolute path, size, times of change, inode and reader
     of a file, or the version of something built in. `look` tells frames, height and width as headers do, None where
-    these tell nothing.
+    these tell nothing. `clip` is the clip that a window of it was cut from.
     """
 
     id: str
@@ -31,6 +31,7 @@ class Item:
     read: Callable[[Sampling], Sample]
     caption: str | None = None
     look: Callable[[], tuple[int, int, int] | None] | None = None
+    clip: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -99,6 +100,26 @@ def numbered_item(paths: Sequence[Path], name: str, fps: float | None = None, ca
 def renamed(item: Item, name: str) -> Item:
     """Return an item under another id."""
     return replace(item, id=name, read=partial(read_as, name, item.read))
+
+
+def windowed(item: Item, count: int) -> list[Item]:
+    """Return the runs of frames that a clip is cut into, each an item of its own."""
+    return [
+        replace(item, id=f"{item.id}#{k}", stamp=partial(stamp_of_window, item.stamp, k),
+                read=partial(read_window, item.read, k), clip=item.id)
+        for k in range(count)
+    ]  # fmt: skip
+
+
+def stamp_of_window(stamp: Callable[[], str], window: int) -> str:
+    """Return a clip's stamp, and which run of it is meant."""
+    return f"{stamp()}|window {window}"
+
+
+def read_window(read: Callable[[Sampling], Sample], window: int, sampling: Sampling) -> Sample:
+    """Read one run of a clip's frames."""
+    sample = read(replace(sampling, window=window))
+    return replace(sample, id=f"{sample.id}#{window}")
 
 
 def read_as(name: str, read: Callable[[Sampling], Sample], sampling: Sampling) -> Sample:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from cvbench.core.errors import CvbenchError, UnreadableSample
-from cvbench.core.types import Pixels, Sampling
+from cvbench.core.types import Pixels
 
 Picture = UInt8[np.ndarray, "h w 3"]
 
@@ -31,29 +31,6 @@ REWORDED = {
 """What Pillow says of its limits, in words of use to whoever has the file."""
 BLOCK = 1 << 20
 """Bytes read at a time."""
-
-
-def span(sampling: Sampling) -> int:
-    """Return how many frames a clip must have for `sampling` to be met as it stands."""
-    return sampling.start + 1 + (sampling.frames - 1) * sampling.stride
-
-
-def frame_indices(available: int, sampling: Sampling) -> tuple[range, int]:
-    """Return which of `available` frames are taken, and the stride used: the rule for short clips of `Sampling`.
-
-    Raises UnreadableSample for a clip that ends before `start`, or is short where the protocol allows none.
-    """
-    if available >= span(sampling):
-        return range(sampling.start, span(sampling), sampling.stride), sampling.stride
-    left = available - sampling.start
-    if sampling.short == "error" or left < 1:
-        raise UnreadableSample(
-            f"has {available} frames where {span(sampling)} are needed"
-            f" ({sampling.frames} frames, stride {sampling.stride}, start {sampling.start}); "
-            + ("ask for a smaller start" if left < 1 else "use short=shrink or fewer frames")
-        )
-    stride = max(1, left // sampling.frames)
-    return range(sampling.start, sampling.start + min(sampling.frames, left) * stride, stride), stride
 
 
 def escaped(name: str) -> str:

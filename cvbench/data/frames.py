@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cvbench.core.types import Sample, Sampling
-from cvbench.data.files import LEAST_SIDE, Picture, Reader, assemble, check_size, frame_indices, refuse, refusing
+from cvbench.data.files import LEAST_SIDE, Picture, Reader, assemble, check_size, refuse, refusing
 from cvbench.data.images import is_animated, open_image, read_animation, read_image, read_still
 from cvbench.data.resize import prepare
+from cvbench.data.sampling import BLACK, frame_indices, plan
 from cvbench.data.video import read_video
 
 __all__ = [
@@ -37,16 +38,20 @@ def read_numbered(paths: Sequence[Path], sampling: Sampling, fps: float | None =
     """Read a clip kept as one picture a frame; only the wanted ones are opened. Raises UnreadableSample."""
     folder = paths[0].parent
     with refusing(folder):
-        indices, stride = frame_indices(len(paths), sampling)
+        chosen = plan(len(paths), sampling, fps, folder.name)
     pictures: list[Picture] = []
-    facts: dict[str, object] = {"stride": stride}
-    if len(indices) < sampling.frames or stride != sampling.stride:
+    facts: dict[str, object] = {"stride": chosen.stride, **chosen.facts}
+    if not sampling.plain or len(chosen.indices) != sampling.frames or chosen.stride != sampling.stride:
         facts["available"] = len(paths)
-    for path in (paths[index] for index in indices):
+    for index in chosen.indices:
+        path = paths[max(index, 0)]
         frame = read_image(path)
         facts |= frame.facts
-        pictures.append(frame.pixels[:, 0].transpose(1, 2, 0))
+        pictures.append(frame.pixels[:, 0].transpose(1, 2, 0) * (index != BLACK))
         if pictures[-1].shape != pictures[0].shape:
-            refuse(folder, f"its frames differ in size, {path.name} from {paths[indices[0]].name}; put pictures apart")
-        check_size(folder, frame.pixels.shape[3], frame.pixels.shape[2], len(indices))
+            refuse(
+                folder,
+                f"its frames differ in size, {path.name} from {paths[chosen.indices[0]].name}; put pictures apart",
+            )
+        check_size(folder, frame.pixels.shape[3], frame.pixels.shape[2], len(chosen.indices))
     return Sample(folder.name, assemble(pictures), fps, facts)

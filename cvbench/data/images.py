@@ -18,9 +18,10 @@ from jaxtyping import UInt8, UInt16
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from cvbench.core.types import Sample, Sampling
-from cvbench.data.files import MOST_PIXELS, assemble, check_size, frame_indices, refuse, refusing
+from cvbench.data.files import MOST_PIXELS, assemble, check_size, refuse, refusing
 from cvbench.data.files import Picture as Picture
 from cvbench.data.png import check_png
+from cvbench.data.sampling import BLACK, plan
 
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "AVIF", "TIFF", "BMP", "PPM", "JPEG2000")
 """Pillow's formats whose first bytes are unmistakable; it would take an MPEG film for a picture, too."""
@@ -150,14 +151,15 @@ def read_animation(image: Image.Image, path: Path, sampling: Sampling) -> Sample
     check_png(path)
     cover = bool(getattr(image, "default_image", False))
     available: int = getattr(image, "n_frames", 1) - cover
-    indices, stride = frame_indices(available, sampling)
-    check_size(path, *image.size, len(indices))
+    chosen = plan(available, sampling, None if sampling.plain else rate_of(image, available, cover), path.stem)
+    indices, last = set(chosen.indices) - {BLACK}, max(chosen.indices)
+    check_size(path, *image.size, len(chosen.indices))
     if is_deep(image):
         refuse(path, "is an animation of 16 bits a channel; save its frames as single pictures")
-    facts: dict[str, object] = {"stride": stride, "format": image.format}
+    facts: dict[str, object] = {"stride": chosen.stride, "format": image.format, **chosen.facts}
     size = image.size
     frames, shown, clock = [], [], 0.0
-    for index in range(indices[-1] + 1):
+    for index in range(last + 1):
         image.seek(index + cover)
         image.load()  # some formats know a frame's delay only then
         if image.size != size:
@@ -166,11 +168,22 @@ def read_animation(image: Image.Image, path: Path, sampling: Sampling) -> Sample
             frames.append(to_array(over_white(image, facts)))
             shown.append(round(clock / 1000, 6))
         clock += float(image.info.get("duration") or 0)
-    fps = round(1000 * (indices[-1] + 1) / clock, 4) if clock else None
-    facts |= {"pts": shown} | (
-        {"available": available} if len(indices) < sampling.frames or stride != sampling.stride else {}
-    )
-    return Sample(path.name, assemble(frames), fps, facts)
+    fps = round(1000 * (last + 1) / clock, 4) if clock else None
+    short = not sampling.plain or len(chosen.indices) != sampling.frames or chosen.stride != sampling.stride
+    facts |= {"pts": shown} | ({"available": available} if short else {})
+    place = {index: k for k, index in enumerate(sorted(indices))}
+    pictures = [frames[place[index]] if index in place else frames[0] * 0 for index in chosen.indices]
+    return Sample(path.name, assemble(pictures), fps, facts)
+
+
+def rate_of(image: Image.Image, available: int, cover: bool) -> float | None:
+    """Return the mean frame rate of an opened animation."""
+    clock = 0.0
+    for index in range(available):
+        image.seek(index + cover)
+        image.load()
+        clock += float(image.info.get("duration") or 0)
+    return round(1000 * available / clock, 4) if clock else None
 
 
 def to_array(image: Image.Image) -> Picture:

@@ -11,10 +11,11 @@ from typing import Any
 from cvbench.core.errors import UsageError
 from cvbench.core.types import Sample, Sampling
 from cvbench.data.dataset import Dataset, DatasetEntry, Item, file_item, numbered_item
-from cvbench.data.files import Reader, frame_indices
+from cvbench.data.files import Reader
 from cvbench.data.folder import IMAGES, VIDEOS, hidden, in_order, walk
 from cvbench.data.lists import load_csv as load_csv
 from cvbench.data.lists import load_json, load_text, records
+from cvbench.data.sampling import BLACK, plan
 
 COCO_IMAGES = 5000
 WEBVID_CLIPS = 1024
@@ -157,9 +158,16 @@ def read_scene(scene: Any, sampling: Sampling) -> Sample:
 
     if scene.frames == 1:
         return Sample(scene.id, render(scene, [0]), None)
-    indices, stride = frame_indices(scene.frames, sampling)
-    facts: dict[str, object] = {"stride": stride, "pts": [round(i / scene.fps, 6) for i in indices]}
-    return Sample(scene.id, render(scene, indices), scene.fps, facts)
+    chosen = plan(scene.frames, sampling, scene.fps, scene.id)
+    shown = [max(index, 0) for index in chosen.indices]
+    facts: dict[str, object] = {
+        "stride": chosen.stride,
+        "pts": [round(i / scene.fps, 6) for i in shown],
+        **chosen.facts,
+    }
+    pixels = render(scene, shown)
+    pixels[:, [index == BLACK for index in chosen.indices]] = 0
+    return Sample(scene.id, pixels, scene.fps, facts)
 
 
 def drawing(name: str) -> str:

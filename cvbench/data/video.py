@@ -16,11 +16,12 @@ What is decided here, for every clip alike:
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeVar
 
 import av
 import numpy as np
@@ -36,12 +37,12 @@ from cvbench.data.files import (
     Reader,
     assemble,
     check_size,
-    frame_indices,
     refuse,
     refusing,
-    span,
 )
+from cvbench.data.sampling import BLACK, Plan, frame_indices, plan, span
 
+T = TypeVar("T")
 TRANSFERS = {16: "PQ taken as SDR", 18: "HLG taken as SDR"}
 PROMISES = {"mp4": 1.5, "matroska": 1.5, "avi": 4.5}
 """Containers whose headers state how long a stream is (of others FFmpeg guesses it from the bit rate), and by how many
@@ -100,9 +101,11 @@ def read_video(path: Path, sampling: Sampling, reader: Reader = "pyav") -> Sampl
     return sample
 
 
-def decode(path: Path, sampling: Sampling) -> tuple[Sample, range]:
+def decode(path: Path, sampling: Sampling) -> tuple[Sample, Sequence[int]]:
     """Decode as far as needed; a clip that turns out shorter is decoded a second time, with the stride it allows."""
-    indices, stride = range(sampling.start, span(sampling), sampling.stride), sampling.stride
+    if not sampling.plain:
+        return decode_counted(path, sampling)
+    indices, stride = range(int(sampling.start), span(sampling), sampling.stride), sampling.stride
     taken = take(path, indices)
     facts: dict[str, object] = {}
     if taken.ended:
@@ -114,18 +117,43 @@ def decode(path: Path, sampling: Sampling) -> tuple[Sample, range]:
     return Sample(path.name, assemble(taken.frames), taken.fps, facts), indices
 
 
-def take(path: Path, indices: range) -> Taken:
+def decode_counted(path: Path, sampling: Sampling) -> tuple[Sample, Sequence[int]]:
+    """Count a clip's frames, and decode it as far as those go that this many frames make."""
+    available, fps = count(path)
+    chosen = plan(available, sampling, fps, path.stem)
+    taken = take(path, set(chosen.indices) - {BLACK})
+    frames, times = arranged(chosen, taken.frames), arranged(chosen, taken.pts)
+    check_size(path, frames[0].shape[1], frames[0].shape[0], len(frames))
+    facts = {"available": available, "stride": chosen.stride, "pts": times, **chosen.facts, **taken.facts}
+    pictures = [frames[0] * 0 if index == BLACK else frame for index, frame in zip(chosen.indices, frames, strict=True)]
+    return Sample(path.name, assemble(pictures), fps, facts), chosen.indices
+
+
+def arranged(chosen: Plan, taken: Sequence[T]) -> list[T]:
+    """Return what was taken of each frame of a plan, in its order; for a black one, of the first frame."""
+    place = {index: k for k, index in enumerate(sorted(set(chosen.indices) - {BLACK}))}
+    return [taken[place.get(index, 0)] for index in chosen.indices]
+
+
+def count(path: Path) -> tuple[int, float | None]:
+    """Return how many frames a clip has, all of them decoded, and its frame rate."""
+    with opened(path) as (container, stream):
+        rate = stream.average_rate or stream.guessed_rate
+        return sum(1 for _ in frames_of(path, container, stream)), round(float(rate), 4) if rate else None
+
+
+def take(path: Path, indices: Collection[int]) -> Taken:
     """Decode from the start up to the last of `indices` and keep those."""
     with opened(path) as (container, stream):
         rate = stream.average_rate or stream.guessed_rate
         aspect = stream.sample_aspect_ratio
         facts: dict[str, object] = {"pixel_aspect": str(aspect)} if aspect and abs(aspect - 1) > 0.01 else {}
-        taken = Taken(facts=facts, fps=round(float(rate), 4) if rate else None)
+        taken, last = Taken(facts=facts, fps=round(float(rate), 4) if rate else None), max(indices)
         for frame in frames_of(path, container, stream):
             if taken.seen in indices:
                 taken.add(path, frame)
             taken.seen += 1
-            if taken.seen > indices[-1]:
+            if taken.seen > last:
                 return taken
         taken.ended = True
         return taken

@@ -4,7 +4,8 @@ import contextlib
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,10 +14,10 @@ from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 from cvbench.core.errors import BadOutput, BadRange, CvbenchError
-from cvbench.core.types import Pixels, Traits
+from cvbench.core.types import FloatPixels, Pixels, Traits
 from cvbench.engine.clock import MODEL, stage
 from cvbench.nets.arithmetic import arithmetic
-from cvbench.nets.tensors import Latents, Video, Videos
+from cvbench.nets.tensors import Latents, Video, Videos, Windows
 
 FAR = 0.5  # an output mostly this far outside [0, 1] has the wrong range, not an overshoot
 LIKELY = 0.25  # share of the error that must be left when an output is read as [-1, 1] to say that it is
@@ -42,23 +43,27 @@ class Coder(Protocol):
 
 Pixels8 = UInt8[Tensor, "*shape"]
 """Pixels at rest: 0 to 255, a quarter of the memory of those in flight."""
+Batch = Videos | Pixels8
+"""Clips of one size, in flight or at rest."""
 
 
 class Coded(NamedTuple):
     """A clip's reconstruction on the target's frames, and the latents it was made from.
 
     It is uint8 where it was to be rounded to 8 bits, else float in [0, 1]. The latents are of all `clips` that were
-    coded together, of which this is the one at `place`.
+    coded together, of which this is the one at `place`. `raw` is one that is not rounded, before it was cut to [0, 1];
+    None where that cut nothing.
     """
 
     recon: Video | Pixels8
     latents: Any
     clips: int = 1
     place: int = 0
+    raw: Video | None = None
 
 
-def at_rest(clips: Sequence[Pixels], device: torch.device) -> Pixels8:
-    """Stack clips of one size, uint8; a GPU fetches them by itself while what was queued before still runs."""
+def at_rest(clips: Sequence[Pixels | FloatPixels], device: torch.device) -> Batch:
+    """Stack clips of one size, uint8 or floats; a GPU fetches them by itself while what was queued before runs."""
     stacked = torch.from_numpy(np.stack(clips) if len(clips) != 1 else clips[0][None])
     return stacked.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else stacked
 
@@ -68,9 +73,21 @@ def in_flight(pixels: Float[Tensor, "*shape"] | Pixels8) -> Float[Tensor, "*shap
     return (pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels).contiguous()
 
 
-def to_videos(clips: Sequence[Pixels], device: torch.device) -> Videos:
-    """Stack clips of one size, uint8 to float32 in [0, 1]."""
+def to_videos(clips: Sequence[Pixels | FloatPixels], device: torch.device) -> Videos:
+    """Stack clips of one size, from bytes or from floats, to float32 in [0, 1]."""
     return in_flight(at_rest(clips, device))
+
+
+Padding = Literal["replicate", "black", "grey"]
+PIECE, MULTIPLE = 8, 16
+"""What black and grey padding bring clips to: 1 + 8k frames (black alone), and sides of a multiple of 16."""
+
+
+class Padded(NamedTuple):
+    """Clips with frames, rows and columns added, and where in them the clips lie."""
+
+    videos: Videos
+    place: tuple[slice, slice, slice]
 
 
 def pad(videos: Videos, traits: Traits) -> Float[Tensor, "b 3 padded_t padded_h padded_w"]:
@@ -94,7 +111,42 @@ def quantize(videos: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return (videos * 255).round() / 255
 
 
-def code(coder: Coder, targets: Videos | Pixels8, seeds: Sequence[int], *, round8: bool = False) -> list[Coded]:
+def padded_as(videos: Videos, padding: Padding) -> Padded:
+    """Pad by the protocol's field `padding`, half in front and, where it is odd, one more behind.
+
+    black: frames repeated to 1 + 8k, sides in black to multiples of 16; grey: sides alone, in the middle of [0, 1].
+    As Cosmos-Tokenizer's command line and SEED-Voken's script at original resolution do it.
+    """
+    _, _, t, h, w = videos.shape
+    (top, bottom), (left, right) = (_halves(-side % MULTIPLE) for side in (h, w))
+    front, behind = _halves(-(t - 1) % PIECE) if padding == "black" else (0, 0)
+    longer = torch.cat([videos[:, :, :1].expand(-1, -1, front, -1, -1), videos], 2) if front else videos
+    longer = torch.cat([longer, videos[:, :, -1:].expand(-1, -1, behind, -1, -1)], 2) if behind else longer
+    value = 0.0 if padding == "black" else 0.5
+    place = (slice(front, front + t), slice(top, top + h), slice(left, left + w))
+    return Padded(F.pad(longer, (left, right, top, bottom), value=value), place)
+
+
+def _halves(more: int) -> tuple[int, int]:
+    return more // 2, more - more // 2
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """How a protocol feeds a model: `window` frames at a time (0: the clip whole), padded as `padding` says."""
+
+    window: int = 0
+    padding: Padding = "replicate"
+
+
+def code(
+    coder: Coder,
+    targets: Videos | Pixels8,
+    seeds: Sequence[int],
+    feeding: Feeding = Feeding(),
+    *,
+    round8: bool = False,
+) -> list[Coded]:
     """Encode and decode clips of one size, each as if it were alone; `round8`: to 256 levels, given as uint8.
 
     A model that draws random numbers codes clip by clip, each from its own seed, so that neither the batch nor what
@@ -104,23 +156,43 @@ def code(coder: Coder, targets: Videos | Pixels8, seeds: Sequence[int], *, round
     constant where the target is not; BadRange for another value range.
     """
     if len(targets) > 1:
-        together, drew = _coded(coder, targets, seeds[0], round8)
+        together, drew = _coded(coder, targets, seeds[0], feeding, round8)
         if not drew:
             return together
-    return [_coded(coder, target[None], seed, round8)[0][0] for target, seed in zip(targets, seeds, strict=True)]
+    return [
+        _coded(coder, target[None], seed, feeding, round8)[0][0] for target, seed in zip(targets, seeds, strict=True)
+    ]
 
 
-def _coded(coder: Coder, targets: Videos | Pixels8, seed: int, round8: bool) -> tuple[list[Coded], bool]:
-    t, h, w = targets.shape[2:]
-    padded = (len(targets), 3, *padded_size((t, h, w), coder.traits))
-    latents, encoding_drew = encoded(coder, _own_pixels(targets, coder.traits), seed)
-    made, decoding_drew = decoded(coder, latents, padded[2], seed, targets.device)
-    recons = cropped(made, padded, targets)
-    del made
+def _coded(
+    coder: Coder, targets: Videos | Pixels8, seed: int, feeding: Feeding, round8: bool
+) -> tuple[list[Coded], bool]:
+    runs = torch.split(targets, feeding.window or targets.shape[2], dim=2)
+    parts = [_run(coder, run, seed, feeding.padding) for run in runs]
+    recons = parts[0][0] if len(parts) == 1 else torch.cat([recon for recon, _, _ in parts], 2)
+    latents = parts[0][1] if len(parts) == 1 else Windows([latents for _, latents, _ in parts])
+    drew = any(each for _, _, each in parts)
+    del parts
     with stage("checks"):
         kept = [finished(recon, target, round8) for recon, target in zip(recons, targets, strict=True)]
-    coded = [Coded(recon, latents, len(targets), place) for place, recon in enumerate(kept)]
-    return coded, encoding_drew or decoding_drew
+    raws = [None if round8 or torch.equal(cut, raw) else raw for cut, raw in zip(kept, recons, strict=True)]
+    coded = [
+        Coded(recon, latents, len(targets), place, raw)
+        for place, (recon, raw) in enumerate(zip(kept, raws, strict=True))
+    ]
+    return coded, drew
+
+
+def _run(coder: Coder, targets: Videos | Pixels8, seed: int, padding: Padding) -> tuple[Videos, Any, bool]:
+    """Return what a model makes of a run of frames, not cut to [0, 1]; its latents; whether it drew at random."""
+    outer = padded_as(in_flight(targets), padding) if padding != "replicate" else None
+    fed = outer.videos if outer else targets
+    t, h, w = fed.shape[2:]
+    padded = (len(fed), 3, *padded_size((t, h, w), coder.traits))
+    latents, encoding_drew = encoded(coder, _own_pixels(fed, coder.traits), seed)
+    made, decoding_drew = decoded(coder, latents, padded[2], seed, targets.device)
+    recons = cropped(made, padded, fed)
+    return recons[(..., *outer.place)] if outer else recons, latents, encoding_drew or decoding_drew
 
 
 def _own_pixels(targets: Videos | Pixels8, traits: Traits) -> Float[Tensor, "b 3 padded_t padded_h padded_w"]:

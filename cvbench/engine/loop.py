@@ -11,12 +11,12 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from cvbench.core.digest import digest
-from cvbench.core.errors import CvbenchError
+from cvbench.core.errors import CvbenchError, TooShort
 from cvbench.core.protocol import EvalProtocol
 from cvbench.core.records import Failure
 from cvbench.core.run import Run
-from cvbench.core.types import Pixels
-from cvbench.data import Dataset, Item, read_stable
+from cvbench.core.types import FloatPixels, Pixels
+from cvbench.data import Dataset, Item, read_stable, windowed
 from cvbench.data.frames import prepare
 from cvbench.engine.clock import READING, STORE, stage
 from cvbench.engine.coding import describe
@@ -24,6 +24,7 @@ from cvbench.engine.device import readers
 from cvbench.engine.ranks import Ranks, current
 from cvbench.engine.readers import Readers, budget_for, threads_for
 from cvbench.engine.shares import Ended, Header, Kept, Lost, Message, Sampled, packed_rows
+from cvbench.engine.shown import cast
 from cvbench.engine.watch import Done, tell
 from cvbench.store import Store
 
@@ -50,7 +51,17 @@ class Prepared:
     sha256: str
     shape: tuple[int, int, int]
     facts: dict[str, Any]
-    pixels: Pixels | None = None
+    pixels: Pixels | FloatPixels | None = None
+
+    @property
+    def stride(self) -> int:
+        """Distance of its frames in the file they were taken from; 1 of an image."""
+        return int(self.facts.get("stride", 1))
+
+    @property
+    def clip(self) -> str:
+        """The clip it was cut from, its own name where it is one."""
+        return self.item.clip or self.item.id
 
     @property
     def id(self) -> str:
@@ -164,6 +175,9 @@ class Loop:
 
     def run(self) -> "Loop":
         """Look at every sample and make what is missing; of several processes the first then knows of all."""
+        if self.protocol.windows == "all":
+            items = (part for item in self.dataset.items for part in in_windows(item, self.protocol, self.store))
+            self.dataset = replace(self.dataset, items=tuple(items))
         self.ranks: Ranks = current()
         places = self.ranks.begin(self)
         self.goal = len(places)
@@ -329,8 +343,14 @@ class Loop:
         return (self.reader or read_prepared)(index, item, self.protocol, self.store)
 
     def failures(self, owner: str) -> list[Failure]:
-        """Return the samples that gave an owner no number, in the order of the data set."""
-        return [f for _, f in sorted(self.unread + self.failed.get(owner, []), key=lambda pair: pair[0])]
+        """Return the samples that gave an owner no number, in the order of the data set, but those left out."""
+        lost = [pair for pair in self.unread if pair[1] not in self.left_out] + self.failed.get(owner, [])
+        return [f for _, f in sorted(lost, key=lambda pair: pair[0])]
+
+    @property
+    def left_out(self) -> list[Failure]:
+        """The clips that the protocol leaves out for their length."""
+        return [failure for _, failure in self.unread if failure.kind == TooShort.__name__]
 
     def give_up(self, owner: str, error: Exception, sample: Prepared | None = None) -> None:
         """Give up an owner: none is asked for a number of a later sample, here and in all other processes."""
@@ -376,7 +396,7 @@ class Loop:
             with stage(READING):
                 sample = future.result()
         except CvbenchError as error:
-            if self.strict:
+            if self.strict and not isinstance(error, TooShort):
                 raise
             self.unread.append((index, _failure(self.dataset.items[index].id, error)))
             return
@@ -445,9 +465,11 @@ def recalled(index: int, item: Item, protocol: EvalProtocol, store: Store) -> Pr
 def read_prepared(index: int, item: Item, protocol: EvalProtocol, store: Store | None = None) -> Prepared:
     """Read and prepare a sample, and remember in the store what is known of it. Raises UnreadableSample."""
     read, fingerprint = read_stable(item, protocol.sampling)
-    pixels = prepare(read.pixels, protocol.size, protocol.filter, protocol.antialias, protocol.crop)
+    p = protocol
+    pixels = cast(prepare(read.pixels, p.size, p.filter, p.antialias, p.crop, p.fit, p.resizer), p.cast)
     facts = {"fps": read.fps, "source": list(read.pixels.shape[1:]), **read.facts}
-    sha = hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+    kind = repr(pixels.shape) + ("" if pixels.dtype == np.uint8 else str(pixels.dtype))
+    sha = hashlib.sha256(kind.encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
     shape = (pixels.shape[1], pixels.shape[2], pixels.shape[3])
     if store is not None:
         store.remember(prepared_key(fingerprint, protocol), {"sha256": sha, "shape": shape, "facts": facts})
@@ -470,7 +492,21 @@ def cost_of(item: Item, protocol: EvalProtocol) -> int:
     frames, height, width = known
     if protocol.size is not None:
         height, width = (protocol.size, protocol.size) if isinstance(protocol.size, int) else protocol.size
-    return max(1, min(frames, protocol.frames)) * height * width
+    wanted = protocol.frames if isinstance(protocol.frames, int) else frames
+    return max(1, min(frames, wanted)) * height * width
+
+
+def in_windows(item: Item, protocol: EvalProtocol, store: Store) -> list[Item]:
+    """Return the runs of frames that the protocol cuts a clip into; a clip that cannot be read, and an image, whole."""
+    key = Run(protocol, item.fingerprint, runtime=readers(), task={"windows": 1}).key("prepare")
+    count = store.facts(key)
+    if count is None:
+        try:
+            count = read_stable(item, protocol.sampling)[0].facts.get("windows", 0)
+        except CvbenchError:
+            return [item]
+        store.remember(key, count)
+    return windowed(item, count) if count else [item]
 
 
 def prepared_key(fingerprint: str, protocol: EvalProtocol) -> str:

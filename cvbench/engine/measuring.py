@@ -82,9 +82,10 @@ class Probes:
         """Return a probe that needs no weights, whether the run asked for it or not."""
         return self.pairs.get(name) or load_probe(name, self.device, self.weights)
 
-    def pair_probes(self, names: Iterable[str]) -> dict[str, PairProbe]:
-        """Return those of `names` that compare frames and can be loaded here."""
+    def pair_probes(self, names: Iterable[str], side: str = "") -> dict[str, PairProbe]:
+        """Return those of `names` that compare frames, of one `side` where that is said, and can be loaded here."""
         known = [name for name in names if name in PROBES and PROBES[name].looks_at == "frames"]
+        known = [name for name in known if side in ("", PROBES[name].side)]
         return self._loaded(known, self.pairs, lambda name: load_probe(name, self.device, self.weights))
 
     def feature_probes(self, names: Iterable[str]) -> dict[str, FeatureProbe]:
@@ -129,16 +130,16 @@ class Measured:
 
 
 def measure_pairs(
-    probes: Probes, recons: Mapping[str, Clip], target: Clip, wanted: Mapping[str, Iterable[str]]
+    probes: Probes, recons: Mapping[str, Clip], target: Clip, wanted: Mapping[str, Iterable[str]], side: str = ""
 ) -> dict[str, Measured]:
-    """Measure reconstructions of one target by the probes `wanted` of each that compare frames.
+    """Measure reconstructions of one target by the probes `wanted` of each that compare frames, on one `side` or any.
 
     What a probe needs of the target alone is computed once for all. One that fails for all together is tried for each
     alone, and fails for that one only.
     """
     found = {name: Measured() for name in recons}
     asked = {name: set(wanted[name]) for name in recons}
-    for name, probe in probes.pair_probes(dict.fromkeys(p for each in wanted.values() for p in each)).items():
+    for name, probe in probes.pair_probes(dict.fromkeys(p for each in wanted.values() for p in each), side).items():
         mine = {recon: video for recon, video in recons.items() if name in asked[recon]}
         try:
             with stage(name):

@@ -20,8 +20,9 @@ from torchmetrics import Metric
 from cvbench.core.errors import Unavailable, UnknownName, UnsuitableInput, UsageError
 from cvbench.core.protocol import EvalProtocol
 from cvbench.core.protocol import protocol as named_protocol
-from cvbench.engine.coding import check_output, quantize
+from cvbench.engine.coding import check_output
 from cvbench.engine.measuring import compared
+from cvbench.engine.shown import as_bytes
 from cvbench.metrics import METRICS, distances, registry
 from cvbench.nets.inception import prepare
 from cvbench.nets.tensors import Video, Videos
@@ -78,7 +79,7 @@ class TableMetric(Metric):
     def _pairs(self, preds: Tensor, target: Tensor) -> Iterator[tuple[Video, Video]]:
         """Yield reconstructions as the protocol measures them, each with its target."""
         for recon, video in _pairs(preds, target):
-            yield quantize(recon) if self.protocol.round8 else recon, video
+            yield as_bytes(recon, self.protocol.eight, self.protocol.cast), video
 
 
 class Paired(TableMetric):

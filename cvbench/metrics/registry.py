@@ -25,17 +25,41 @@ def clip_means(rows: Rows, protocol: EvalProtocol) -> Values:
     return np.array([np.mean(row, dtype=np.float64) for row in rows], np.float64)
 
 
+EQUAL = 100.0
+"""Decibels that stand for no error in a row of PSNR."""
+
+
 def clip_psnr(rows: Rows, protocol: EvalProtocol) -> Values:
-    """What `psnr_mean` averages over clips: mean dB of the frames, dB of the clip's error, or that error negated."""
-    if protocol.psnr_mean == "frames":
+    """What `psnr_mean` averages over clips: mean dB of the frames, dB of the clip's error, or that error negated.
+
+    `psnr_equal` says what is done about frames without an error.
+    """
+    if (protocol.psnr_mean, protocol.psnr_equal) == ("frames", "frame"):
         return clip_means(rows, protocol)
-    errors = np.array([np.mean(10 ** (-np.asarray(row, np.float64) / 10)) for row in rows], np.float64)
-    return -errors if protocol.psnr_mean == "set" else np.asarray(-10 * np.log10(errors))
+    return np.array([_one_psnr(np.asarray(row, np.float64), protocol) for row in rows], np.float64)
+
+
+def _one_psnr(row: Float64[np.ndarray, " t"], protocol: EvalProtocol) -> float:
+    errors = np.where(row >= EQUAL, 0.0, 10 ** (-row / 10))
+    if protocol.psnr_equal == "clip" and not errors.all():
+        return EQUAL if protocol.psnr_mean != "set" else -(10 ** (-EQUAL / 10))
+    if protocol.psnr_mean == "frames":
+        return float(np.mean(decibels(errors, protocol)))
+    error = float(np.mean(errors if protocol.psnr_equal != "frame" else 10 ** (-row / 10)))
+    return -error if protocol.psnr_mean == "set" else float(decibels(error, protocol))
+
+
+def decibels(error: np.ndarray | float, protocol: EvalProtocol) -> np.ndarray:
+    """Return mean squared errors of pixels in [0, 1] in dB, what is added to them as `psnr_equal` says."""
+    if protocol.psnr_equal == "root":
+        return np.asarray(-20 * np.log10(np.sqrt(error) + np.finfo(np.float32).eps / 255))
+    added = 1e-8 if protocol.psnr_equal == "mse" else 0.0
+    return np.asarray(-10 * np.log10(np.maximum(np.asarray(error) + added, 10 ** (-EQUAL / 10))))
 
 
 def set_psnr(mean: float, protocol: EvalProtocol) -> float:
     """Decibels of a mean of `clip_psnr`'s values."""
-    return -10 * math.log10(max(-mean, 1e-10)) if protocol.psnr_mean == "set" else mean
+    return float(decibels(max(-mean, 0.0), protocol)) if protocol.psnr_mean == "set" else mean
 
 
 def as_it_is(mean: float, protocol: EvalProtocol) -> float:
@@ -64,6 +88,21 @@ def frechet(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Es
 
     enough = len(np.unique(groups)) > 2
     return Estimate(frechet(x, y), *((frechet_interval(x, y, groups) if enough else None) or (None, None)))
+
+
+def frechet_of_prefixes(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Estimate:
+    """Mean of the Fréchet distances of the clips' first 10, 11, … frames, one row a prefix, as far as all clips go."""
+    from cvbench.metrics.distances import frechet
+
+    lengths = np.unique(groups, return_counts=True)[1]
+    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+    values = [frechet_of_few(x[starts + k], y[starts + k], frechet) for k in range(int(lengths.min()))]
+    return Estimate(float(np.mean(values)))
+
+
+def frechet_of_few(x: np.ndarray, y: np.ndarray, of_many: Callable[[np.ndarray, np.ndarray], float]) -> float:
+    """Return a Fréchet distance; of one row a side, which has no covariance, the squared difference."""
+    return float(((x - y).astype(np.float64) ** 2).sum()) if len(x) == len(y) == 1 else of_many(x, y)
 
 
 def frechet_of_sets(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Estimate:
@@ -150,6 +189,8 @@ class Metric:
     With `derive`, the rows called `probe` are made from those of the feature probe `features`: of a generated video
     and, where `partner` names one, of the prompt or picture that it was made from.
 
+    `side` is "nets" where the probe sees what the protocol shows to networks.
+
     `reduced_by` names the protocol's fields that `per_sample` and `of_mean` ask for. `least` and `most` bound what the
     metric can be. `tolerance` is how much worse a stored score may become, in the metric's unit; None stands for a
     hundredth of it. One that is not `ranked` has no best.
@@ -173,6 +214,7 @@ class Metric:
     features: str = ""
     derive: Derive | None = None
     partner: Literal["", "prompt", "first frame"] = ""
+    side: Literal["pixels", "nets"] = "pixels"
 
     @property
     def network(self) -> str:
@@ -195,11 +237,21 @@ class Metric:
 
     def score(self, mean: float, protocol: EvalProtocol) -> float:
         """The score that a mean of such values stands for; it is monotone, and keeps the direction."""
-        return min(max(self.of_mean(mean, protocol), self.least), self.most)
+        open_ended = "psnr_equal" in self.reduced_by and protocol.psnr_equal == "root"
+        return min(max(self.of_mean(mean, protocol), self.least), math.inf if open_ended else self.most)
 
 
 def _of_sets(probe: str, label: str, digits: int, distance: Distance, about: str, **more: Any) -> Metric:
     return Metric(probe, "lower", label, digits=digits, distance=distance, about=about, **more)
+
+
+def _ssim(kind: str, label: str, about: str) -> Metric:
+    side: Literal["pixels", "nets"] = "nets" if kind.endswith("signed") else "pixels"
+    return Metric(f"ssim-{kind}", "higher", label, tolerance=5e-4, least=-1.0, most=1.0, about=about, side=side)
+
+
+def _lpips(kind: str, label: str, about: str) -> Metric:
+    return Metric(f"lpips-{kind}", "lower", label, tolerance=5e-4, least=0.0, about=about, side="nets")
 
 
 def _generated(probe: str, label: str, digits: int, distance: Distance, about: str) -> Metric:
@@ -217,8 +269,8 @@ def _derived(
 
 METRICS = {
     "psnr": Metric(
-        "psnr", "higher", "PSNR", "dB", 2, 0.02, most=100.0, per_sample=clip_psnr, of_mean=set_psnr,
-        reduced_by=("psnr_mean",),
+        "psnr", "higher", "PSNR", "dB", 2, 0.02, most=EQUAL, per_sample=clip_psnr, of_mean=set_psnr,
+        reduced_by=("psnr_mean", "psnr_equal"),
         about="peak signal-to-noise ratio of each frame",
     ),
     "ssim": Metric(
@@ -237,13 +289,8 @@ METRICS = {
         "vif", "higher", "VIF", tolerance=1e-3, least=0.0,
         about="visual information fidelity of luma, mean of four scales (FFmpeg's filter)",
     ),
-    "lpips-vgg": Metric(
-        "lpips-vgg", "lower", "LPIPS-VGG", tolerance=5e-4, least=0.0, about="learned perceptual distance v0.1, VGG16"
-    ),
-    "lpips-alex": Metric(
-        "lpips-alex", "lower", "LPIPS-Alex", tolerance=5e-4, least=0.0,
-        about="learned perceptual distance v0.1, AlexNet",
-    ),
+    "lpips-vgg": _lpips("vgg", "LPIPS-VGG", "learned perceptual distance v0.1, VGG16"),
+    "lpips-alex": _lpips("alex", "LPIPS-Alex", "learned perceptual distance v0.1, AlexNet"),
     "flicker": Metric(
         "flicker", "lower", "Flicker", digits=4, tolerance=1e-4, least=0.0, most=1.0,
         about="error of the change from frame to frame, in [0, 1]",
@@ -254,6 +301,21 @@ METRICS = {
     "rkvd": _of_sets("i3d-direct224", "rKVD", 3, polynomial_mmd, "KVD of the same", tolerance=0.05),
     "rfvd-stylegan": _of_sets(
         "i3d-short224crop", "rFVD-StyleGAN", 2, frechet, "FVD with StyleGAN-V's resize and crop", tolerance=0.5
+    ),
+    "ssim-down": _ssim("down", "SSIM (down)", "SSIM after averaging by round(min side / 256)"),
+    "ssim-uniform7": _ssim("uniform7", "SSIM (7 × 7)", "SSIM of scikit-image's default: uniform, sample covariance"),
+    "ssim-padded": _ssim("padded", "SSIM (padded)", "SSIM of the whole picture, its border mirrored"),
+    "ssim-padded-signed": _ssim("padded-signed", "SSIM (padded, signed)", "the same on [-1, 1] with range 2"),
+    "lpips-vgg-unit": _lpips("vgg-unit", "LPIPS-VGG (unit)", "LPIPS, VGG16, fed [0, 1] where [-1, 1] is meant"),
+    "lpips-alex-unit": _lpips("alex-unit", "LPIPS-Alex (unit)", "the same with AlexNet"),
+    "rfid-tf1": _of_sets("inception-tf1", "rFID (TF1)", 2, frechet, "rFID with TensorFlow 1's resize", tolerance=0.05),
+    "rfvd-prefixes": _of_sets(
+        "i3d-direct224-prefixes", "rFVD (prefixes)", 2, frechet_of_prefixes, "mean rFVD of the first 10, 11, … frames",
+        tolerance=0.5,
+    ),
+    "rfvd-stylegan-prefixes": _of_sets(
+        "i3d-short224crop-prefixes", "rFVD-StyleGAN (prefixes)", 2, frechet_of_prefixes, "the same, StyleGAN-V's crop",
+        tolerance=0.5,
     ),
     "bpp": Metric(
         "bpp", "lower", "bpp", "bit/px", 3, 1e-3, least=0.0, ranked=False,
@@ -281,15 +343,29 @@ METRICS = {
         "pic", "PIC", "dreamsim", cosines, "first frame", "1 - DreamSim of each frame and the input picture, mean"
     ),
 }  # fmt: skip
-ALIASES = {"lpips": "lpips-vgg or lpips-alex, as the protocol's field `lpips` says"}
+ALIASES = {"lpips": "lpips-vgg or lpips-alex, as the protocol's fields `lpips` and `lpips_input` say"}
+
+
+def meant(name: str, protocol: EvalProtocol) -> str:
+    """Return the metric that a name means under a protocol: which net of LPIPS, which SSIM, which resize or prefixes.
+
+    The plain names of metrics that a protocol reads in its own way are the first reading's own.
+    """
+    readings = {
+        "lpips": f"lpips-{protocol.lpips}" + ("-unit" if protocol.lpips_input == "unit" else ""),
+        "ssim": "ssim" if protocol.ssim == "gauss" else f"ssim-{protocol.ssim}",
+        "rfid": "rfid" if protocol.fid_resize == "torch" else f"rfid-{protocol.fid_resize}",
+        **({name: f"{name}-prefixes" for name in ("rfvd", "rfvd-stylegan")} if protocol.fvd_prefixes else {}),
+    }
+    return readings.get(name, name)
 
 
 def resolve(names: Sequence[str], protocol: EvalProtocol, task: Task = "reconstruction") -> list[str]:
-    """Return the metrics' own names, `lpips` replaced by the protocol's net, each once.
+    """Return the metrics' own names, as the protocol means them, each once.
 
     Raises UnknownName, and UsageError for metrics of another task.
     """
-    resolved = [f"lpips-{protocol.lpips}" if name == "lpips" else name for name in names]
+    resolved = [meant(name, protocol) for name in names]
     for name in resolved:
         if name not in METRICS:
             raise UnknownName("metric", name, [*METRICS, *ALIASES])
@@ -307,14 +383,52 @@ def _elsewhere(name: str) -> str:
     return f"{text}; what comes nearest here is {like}" if like in METRICS and like != name else text
 
 
-def score(name: str, rows: Rows, protocol: EvalProtocol, signature: Signature) -> Score:
+def average_of(metric: Metric, protocol: EvalProtocol) -> str:
+    """Return how items are averaged: by `average_nets` for what is measured on what networks see."""
+    return protocol.average if protocol.average_nets == "as" or metric.side == "pixels" else protocol.average_nets
+
+
+def weights(clips: Sequence[str], average: str) -> Values:
+    """Return the weight of each item in a score by the protocol's field `average`; they sum to their number.
+
+    `clips` names, for each item in the order of the data, the clip that it was cut from.
+    """
+    if average == "items":
+        return np.ones(len(clips))
+    if average == "clips":
+        runs = [clips.count(clip) for clip in clips] if len(set(clips)) < len(clips) else [1] * len(clips)
+        return np.array([len(clips) / len(set(clips)) / run for run in runs], np.float64)
+    size = int(average.removeprefix("batches-"))
+    batches = -(-len(clips) // size)
+    lengths = [min(size, len(clips) - k // size * size) for k in range(len(clips))]
+    return np.array([len(clips) / batches / length for length in lengths], np.float64)
+
+
+def averaged(values: Values, clips: Sequence[str], average: str) -> Values:
+    """Return values whose plain mean is the mean that the protocol's `average` asks for, one an item.
+
+    Each is the mean, moved by its weighted distance from it, so that intervals over items stay right.
+    """
+    weight = weights(clips, average)
+    if (weight == 1).all():
+        return values
+    mean = float((weight * values).mean())
+    return np.asarray(mean + weight * (values - mean))
+
+
+def score(
+    name: str, rows: Rows, protocol: EvalProtocol, signature: Signature, clips: Sequence[str] | None = None
+) -> Score:
     """Reduce rows to the score of metric `name` with a 95 % bootstrap interval over samples.
 
-    Raises UnsuitableInput for no rows, and for rows that are not finite.
+    `clips` names the clip that each sample is a run of frames of, where they are that: the clip is then the unit of
+    the interval. Raises UnsuitableInput for no rows, and for rows that are not finite.
     """
     metric = METRICS[name]
-    values = metric.values(rows, protocol)
-    mean, interval = float(values.mean()), bootstrap_mean(values)
+    sources = list(clips) if clips is not None else [str(k) for k in range(len(rows))]
+    values = averaged(metric.values(rows, protocol), sources, average_of(metric, protocol))
+    mean = float(values.mean())
+    interval = bootstrap_mean(values, sources if len(set(sources)) < len(sources) else None)
     low, high = (metric.score(edge, protocol) for edge in interval) if interval else (None, None)
     return Score(metric.score(mean, protocol), low, high, len(values), signature)
 
@@ -324,6 +438,8 @@ def sample_values(record: RunRecord, name: str) -> dict[tuple[str, str], float]:
     metric = METRICS[name]
     samples = [s for s in record.samples if metric.probe in s.rows]
     values = metric.values([np.asarray(s.rows[metric.probe], np.float64) for s in samples], record.protocol)
+    if len(samples):
+        values = averaged(values, [s.clip for s in samples], average_of(metric, record.protocol))
     return {(s.id, s.sha256): float(v) for s, v in zip(samples, values, strict=True)}
 
 
@@ -338,15 +454,33 @@ def set_score(name: str, rows: Rows, targets: Rows, signature: Signature) -> Sco
     distance = METRICS[name].distance
     if distance is None:
         raise UnknownName("metric of sets", name, [n for n, m in METRICS.items() if m.distance])
+    batch = signature.protocol.fvd_batch if METRICS[name].probe.startswith("i3d") else 0
     for side in (rows, targets):
-        if (count := sum(map(len, side))) < 2:
+        if (count := sum(map(len, side))) < (1 if batch else 2):
             raise UnsuitableInput(f"compares whole sets, of which {count} row is none")
         if broken := sum(not np.isfinite(row).all() for row in side):
             raise UnsuitableInput(f"the features of {broken} of {len(side)} samples are not finite")
+    if batch:
+        return _of_batches(distance, rows, targets, batch, signature)
     groups, others = (np.repeat(np.arange(len(side)), [len(row) for row in side]) for side in (rows, targets))
     x, y = np.concatenate(rows), np.concatenate(targets)
     value, low, high = distance(x, y, groups, others)
     return Score(value, low, high, len(x), signature, few(name, min(len(x), len(y)), x.shape[1]))
+
+
+def _of_batches(distance: Distance, rows: Rows, targets: Rows, size: int, signature: Signature) -> Score:
+    """Return the mean of the distances of runs of `size` samples, with an interval over those; of one, its square."""
+    values = [_of_run(distance, rows[k : k + size], targets[k : k + size]) for k in range(0, len(rows), size)]
+    low, high = bootstrap_mean(values) or (None, None)
+    note = f"mean of {len(values)} distances of {size} clips each: no distance of two sets"
+    return Score(float(np.mean(values)), low, high, len(rows), signature, note)
+
+
+def _of_run(distance: Distance, rows: Rows, targets: Rows) -> float:
+    if len(rows) == 1:
+        return float(np.mean(((rows[0] - targets[0]).astype(np.float64) ** 2).sum(axis=1)))
+    groups = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+    return distance(np.concatenate(rows), np.concatenate(targets), groups, groups).value
 
 
 def few(name: str, n: int, d: int) -> str:

@@ -199,6 +199,26 @@ class FidInception(nn.Module):
         return x.mean((2, 3))
 
 
+def prepare_tf1(images: Float[Tensor, "b 3 h w"]) -> Images:
+    """Resize [0, 1] to 299×299 as TensorFlow 1's `resize_bilinear` does, in float64 on bytes, and scale to [-1, 1].
+
+    Its pixel k lies at k · old / new: neither half-pixel centres nor aligned corners. As torch-fidelity does.
+    """
+    levels = (255 * images).round().double()
+    for axis in (2, 3):
+        levels = _at_tf1_points(levels, axis)
+    return ((levels - 128) / 128).to(images.dtype)
+
+
+def _at_tf1_points(levels: Float[Tensor, "b 3 _h _w"], axis: int) -> Float[Tensor, "b 3 _new_h _new_w"]:
+    old = levels.shape[axis]
+    place = torch.arange(SIDE, dtype=torch.float64, device=levels.device) * (old / SIDE)
+    first = place.floor().long().clamp(max=old - 1)
+    share = (place - first).view(-1, 1) if axis == 2 else place - first
+    low, high = (levels.index_select(axis, index) for index in (first, (first + 1).clamp(max=old - 1)))
+    return low + (high - low) * share
+
+
 def prepare(images: Float[Tensor, "b 3 h w"]) -> Images:
     """Resize [0, 1] to 299×299, whatever the aspect ratio, and scale to [-1, 1].
 

@@ -1,6 +1,6 @@
 """The shapes of pixels in flight, and what a model must be able to do."""
 
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -11,6 +11,10 @@ Videos = Float[Tensor, "b 3 t h w"]
 """Clips of one size, RGB in [0, 1]."""
 Latents: TypeAlias = Shaped[Tensor, "b ..."] | list[bytes]
 """Continuous latents or code indices; a codec gives one byte string a clip, whose length is its bits."""
+
+
+class Windows(list[Any]):
+    """Latents of clips that were coded in runs of frames, those of each run after another."""
 
 
 @runtime_checkable

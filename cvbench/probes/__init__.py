@@ -54,6 +54,8 @@ class ProbeEntry:
 
     `build` names "module:callable"; with a `source` it is called with the weights' path and the device, else with
     nothing. `per` says what one row stands for, `looks_at` what is measured: frames beside their target, or latents.
+    `side` says which frames, where a protocol shows a network others (`eight_nets`). `key` is the name under which
+    --weights knows its weights, its own where it is "".
     """
 
     build: str
@@ -61,6 +63,8 @@ class ProbeEntry:
     per: Literal["frame", "clip"] = "frame"
     source: Source | None = None
     looks_at: Literal["frames", "latents"] = "frames"
+    side: Literal["pixels", "nets"] = "pixels"
+    key: str = ""
 
 
 _VGG = Source(
@@ -81,8 +85,18 @@ PROBES: dict[str, ProbeEntry] = {
     "flicker": ProbeEntry("cvbench.probes.temporal:Flicker", "1"),
     "xpsnr": ProbeEntry("cvbench.probes.filters:Xpsnr", "1"),
     "vif": ProbeEntry("cvbench.probes.filters:Vif", "1"),
-    "lpips-vgg": ProbeEntry("cvbench.probes.perceptual:lpips_vgg", "vgg-v0.1-1", source=_VGG),
-    "lpips-alex": ProbeEntry("cvbench.probes.perceptual:lpips_alex", "alex-v0.1-1", source=_ALEX),
+    "lpips-vgg": ProbeEntry("cvbench.probes.perceptual:lpips_vgg", "vgg-v0.1-1", source=_VGG, side="nets"),
+    "lpips-alex": ProbeEntry("cvbench.probes.perceptual:lpips_alex", "alex-v0.1-1", source=_ALEX, side="nets"),
+    "ssim-down": ProbeEntry("cvbench.probes.ssim_kinds:SsimDown", "1"),
+    "ssim-uniform7": ProbeEntry("cvbench.probes.ssim_kinds:uniform7", "1"),
+    "ssim-padded": ProbeEntry("cvbench.probes.ssim_kinds:padded", "1"),
+    "ssim-padded-signed": ProbeEntry("cvbench.probes.ssim_kinds:padded_signed", "1", side="nets"),
+    "lpips-vgg-unit": ProbeEntry(
+        "cvbench.probes.perceptual:lpips_vgg_unit", "vgg-v0.1-unit-1", source=_VGG, side="nets", key="lpips-vgg"
+    ),
+    "lpips-alex-unit": ProbeEntry(
+        "cvbench.probes.perceptual:lpips_alex_unit", "alex-v0.1-unit-1", source=_ALEX, side="nets", key="lpips-alex"
+    ),
     "bpp": ProbeEntry("cvbench.probes.bits:bits_of", "2", "clip", looks_at="latents"),
 }
 
@@ -90,7 +104,7 @@ PROBES: dict[str, ProbeEntry] = {
 def known_weights() -> dict[str, Source]:
     """Return by name all weights that `--weights NAME=PATH` may give: of models, metrics and their networks."""
     of_models = {name: entry.source for name, entry in MODELS.items() if entry.source}
-    of_probes = {name: entry.source for name, entry in PROBES.items() if entry.source}
+    of_probes = {entry.key or name: entry.source for name, entry in PROBES.items() if entry.source}
     of_features = {name: sources[0] for entry in FEATURES.values() for name, sources in entry.weights.items()}
     return {**of_models, **of_probes, **of_features}
 
@@ -119,7 +133,7 @@ def load_probe(name: str, device: "torch.device", weights: Mapping[str, Path] | 
     build = getattr(importlib.import_module(module), attribute)
     if entry.source is None:
         return cast(PairProbe, build())
-    path = fetch(name, entry.source, weights)
+    path = fetch(entry.key or name, entry.source, weights)
     if not file_digest(path).startswith(entry.source.sha256):
         raise BadWeights(f"{path} is not {entry.source.file}, on which {name} is defined; fetch {entry.source.origin}")
     return cast(PairProbe, build(path, device))
@@ -216,11 +230,10 @@ _DINO = Source(
 )
 
 
-def _i3d(variant: str) -> FeatureEntry:
-    weights = {"i3d": (I3D_STATE, I3D_PROGRAM)}
-    return FeatureEntry(
-        "cvbench.probes.features:i3d_logits", f"i3d-k400-logits-{variant}-1", 400, weights, "clip", variant
-    )
+def _i3d(variant: str, *, prefixes: bool = False) -> FeatureEntry:
+    weights, what = {"i3d": (I3D_STATE, I3D_PROGRAM)}, f"{variant}-prefixes" if prefixes else variant
+    build = f"cvbench.probes.features:{'i3d_prefixes' if prefixes else 'i3d_logits'}"
+    return FeatureEntry(build, f"i3d-k400-logits-{what}-1", 400, weights, "clip", variant)
 
 
 FEATURES: dict[str, FeatureEntry] = {
@@ -229,6 +242,15 @@ FEATURES: dict[str, FeatureEntry] = {
     ),
     "i3d-direct224": _i3d("direct224"),
     "i3d-short224crop": _i3d("short224crop"),
+    "i3d-direct224-prefixes": _i3d("direct224", prefixes=True),
+    "i3d-short224crop-prefixes": _i3d("short224crop", prefixes=True),
+    "inception-tf1": FeatureEntry(
+        "cvbench.probes.features:inception",
+        "pt_inception-2015-12-05-tf1-1",
+        2048,
+        {"inception": (_INCEPTION,)},
+        variant="tf1",
+    ),
     "clip": FeatureEntry(
         "cvbench.probes.features:clip",
         "open_clip-ViT-B-32-openai-1",

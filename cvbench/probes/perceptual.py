@@ -75,12 +75,19 @@ class Lpips:
     torchvision's vgg16 or alexnet, or its file; the linear heads are those the `lpips` package carries. The
     target's features are computed once for all models. Zhang et al. 2018, "The unreasonable effectiveness of deep
     features as a perceptual metric"; equals `lpips.LPIPS(net, version="0.1")`. Raises BadWeights naming what is
-    missing or misshaped.
+    missing or misshaped. With `unit` the net is fed pixels in [0, 1] as they are, which nobody meant; some scripts do.
     """
 
-    def __init__(self, net: Net, backbone: Path | Mapping[str, Tensor], device: torch.device | None = None) -> None:
-        self.net = net
-        self.version = PROBES[f"lpips-{net}"].version
+    def __init__(
+        self,
+        net: Net,
+        backbone: Path | Mapping[str, Tensor],
+        device: torch.device | None = None,
+        *,
+        unit: bool = False,
+    ) -> None:
+        self.net, self.unit = net, unit
+        self.version = PROBES[f"lpips-{net}{'-unit' if unit else ''}"].version
         self.frames_at_once = FRAMES_AT_ONCE[net]
         self.device = device or torch.device("cpu")
         state = _backbone(net, backbone)
@@ -126,7 +133,8 @@ class Lpips:
 
     def _features(self, frame: Float[Tensor, "3 h w"]) -> Iterator[Float[Tensor, "1 channels rows columns"]]:
         """Yield each compared layer. One frame at a time: faster on a CPU, and batches cannot move a value."""
-        pixels = 2 * frame[None].to(self.device, torch.float32) - 1
+        pixels = frame[None].to(self.device, torch.float32)
+        pixels = pixels if self.unit else 2 * pixels - 1
         x = ((pixels - self.shift) / self.scale).contiguous(memory_format=torch.channels_last)
         for pool, convs in STAGES[self.net]:
             x = F.max_pool2d(x, *pool) if pool else x
@@ -149,6 +157,16 @@ def lpips_vgg(backbone: Path, device: torch.device) -> Lpips:
 def lpips_alex(backbone: Path, device: torch.device) -> Lpips:
     """LPIPS on AlexNet."""
     return Lpips("alex", backbone, device)
+
+
+def lpips_vgg_unit(backbone: Path, device: torch.device) -> Lpips:
+    """LPIPS on VGG16, fed [0, 1]."""
+    return Lpips("vgg", backbone, device, unit=True)
+
+
+def lpips_alex_unit(backbone: Path, device: torch.device) -> Lpips:
+    """LPIPS on AlexNet, fed [0, 1]."""
+    return Lpips("alex", backbone, device, unit=True)
 
 
 def _backbone(net: Net, source: Path | Mapping[str, Tensor]) -> dict[str, Tensor]:

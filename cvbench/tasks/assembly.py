@@ -60,8 +60,9 @@ def _score(
     if not held:
         return None
     if METRICS[name].distance is None:
-        return score(name, [s.rows[column] for s in held], protocol, signature)
-    held.sort(key=lambda s: s.sample.sha256)  # by content: neither names nor order of files move a bit
+        return score(name, [s.rows[column] for s in held], protocol, signature, [s.sample.clip for s in held])
+    if not protocol.fvd_batch:
+        held.sort(key=lambda s: s.sample.sha256)  # by content: neither names nor order of files move a bit
     both = [s for s in held if _is_there(s.target, column)]
     return set_score(name, [s.rows[column] for s in both], [s.target[column] for s in both], signature)
 

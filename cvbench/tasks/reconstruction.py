@@ -13,7 +13,7 @@ from cvbench.core.errors import BadRange, CvbenchError
 from cvbench.core.records import DataFacts, RunRecord
 from cvbench.core.run import Run
 from cvbench.engine import pictures, speed
-from cvbench.engine.coding import Coded, Pixels8, at_rest, code, describe, quantize, to_videos
+from cvbench.engine.coding import Batch, Coded, Feeding, at_rest, code, describe, quantize, to_videos
 from cvbench.engine.device import device_name, now, runtime
 from cvbench.engine.loop import Made, Prepared, Progress, Unit, Work, silent
 from cvbench.engine.measuring import (
@@ -28,6 +28,7 @@ from cvbench.engine.measuring import (
 from cvbench.engine.ranks import current
 from cvbench.engine.readers import budget_for
 from cvbench.engine.residents import Batches, Residents, free_on, is_out_of_memory
+from cvbench.engine.shown import Showing, Side, fitting
 from cvbench.engine.subject import Listed, Subject
 from cvbench.engine.watch import Working, tell
 from cvbench.metrics import resolve
@@ -110,12 +111,17 @@ class Reconstruction(DataTask):
 
     def _unit(self, subject: Subject, sample: Prepared) -> Unit:
         key = self.key(subject, sample.shape)
-        run = self._run(sample, key or subject.name)
+        run = self._run(sample, key or subject.name, task=Showing(self.protocol, sample.stride).task)
         store = self.store if key else self.private
         return Unit(subject.name, frozenset(self.probes.columns()), run.key("measure"), store)
 
     def _run(self, sample: Prepared, *keys: str, task: Mapping[str, object] | None = None) -> Run:
         return Run(self.protocol, sample.sha256, keys, runtime(self.device), task or {})
+
+    @property
+    def feeding(self) -> Feeding:
+        """How the protocol feeds a model."""
+        return Feeding(self.protocol.window, self.protocol.padding)
 
     def at_once(self, sample: Prepared) -> int:
         """Return how many samples of a shape are worked on together: more than are coded, where models take turns."""
@@ -136,7 +142,7 @@ class Reconstruction(DataTask):
         for start in range(0, len(subjects), count):
             yield from self._turn(subjects[start : start + count], works, targets)
 
-    def _turn(self, subjects: Sequence[Subject], works: Sequence[Work], targets: Pixels8) -> Iterator[Made]:
+    def _turn(self, subjects: Sequence[Subject], works: Sequence[Work], targets: Batch) -> Iterator[Made]:
         """Let some models reconstruct all samples, and measure what they made."""
         coded: list[dict[str, Reconstructed]] = [{} for _ in works]
         for subject in subjects:
@@ -152,7 +158,7 @@ class Reconstruction(DataTask):
             yield from self._measured(work, target, recons)
 
     def _reconstructed(
-        self, subject: Subject, works: Sequence[Work], targets: Pixels8, wanted: Sequence[int]
+        self, subject: Subject, works: Sequence[Work], targets: Batch, wanted: Sequence[int]
     ) -> Iterator[tuple[int, "Reconstructed | Exception"]]:
         """Yield what a model made of samples, and what is measured of its latents, which are not kept."""
         if not self._is_loaded(subject):
@@ -182,10 +188,10 @@ class Reconstruction(DataTask):
         asked = self._asked(unit, work) if unit else []
         found = measure_latents(self.probes, made, subject.traits.codebook, math.prod(work.sample.shape), asked)
         self.kept_shots.keep(work.sample, subject, made)
-        return Reconstructed(made.recon, found, made.clips)
+        return Reconstructed(made.recon, found, made.clips, made.raw)
 
     def _coded(
-        self, subject: Subject, works: Sequence[Work], targets: Pixels8, wanted: Sequence[int]
+        self, subject: Subject, works: Sequence[Work], targets: Batch, wanted: Sequence[int]
     ) -> Iterator[tuple[int, Coded | Exception]]:
         """Yield what a model made of samples; a batch that fails is tried in parts before a sample is given up."""
         wanted = [i for i in wanted if not self.loop.gave_up(subject.name, works[i].sample)]
@@ -209,13 +215,13 @@ class Reconstruction(DataTask):
             for start in range(0, len(wanted), count):
                 yield from self._coded(subject, works, targets, wanted[start : start + count])
 
-    def _measuring_memory(self, subject: Subject, targets: Pixels8, seeds: Sequence[int]) -> list[Coded]:
+    def _measuring_memory(self, subject: Subject, targets: Batch, seeds: Sequence[int]) -> list[Coded]:
         """Code samples, and see on a GPU whether more would fit."""
         if self.device.type != "cuda":
-            return code(subject, targets, seeds, round8=self.protocol.round8)
+            return code(subject, targets, seeds, self.feeding, round8=Showing(self.protocol).rounds)
         before, free = torch.cuda.memory_allocated(self.device), free_on(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
-        made = code(subject, targets, seeds, round8=self.protocol.round8)
+        made = code(subject, targets, seeds, self.feeding, round8=Showing(self.protocol).rounds)
         taken = torch.cuda.max_memory_allocated(self.device) - before
         t, h, w = targets.shape[2:]
         self.batches.held((t, h, w), len(targets), taken, free)
@@ -230,21 +236,59 @@ class Reconstruction(DataTask):
         columns = self.probes.columns()
         return [columns[column] for column in work.missing[unit] if column in columns]
 
-    def _target(self, work: Work, target: Pixels8) -> Iterator[Made]:
+    def _target(self, work: Work, target: Clip) -> Iterator[Made]:
         """Describe the target itself, where that is missing."""
         if unit := _unit_of(work, TARGET):
-            yield describe_target(self.probes, work.sample, target, unit, work.missing[unit])
+            features = Showing(self.protocol, work.sample.stride).target(target).features
+            yield describe_target(self.probes, work.sample, features, unit, work.missing[unit])
 
-    def _measured(self, work: Work, target: Pixels8, made: Mapping[str, "Reconstructed"]) -> Iterator[Made]:
+    def _measured(self, work: Work, target: Clip, made: Mapping[str, "Reconstructed"]) -> Iterator[Made]:
         """Measure a sample's reconstructions."""
         units = {unit.owner: unit for unit in work.missing if unit.owner in made}
         asked = {owner: self._asked(unit, work) for owner, unit in units.items()}
-        pairs = measure_pairs(self.probes, {owner: each.recon for owner, each in made.items()}, target, asked)
+        showing = Showing(self.protocol, work.sample.stride)
+        sides, refused = self._sides(showing, made)
+        for owner, error in refused.items():
+            yield Made(work.sample, units[owner], {}, [error])
+        pairs = self._pairs(sides, showing.target(target), asked)
         for owner, unit in units.items():
-            parts = [pairs[owner], measure_video(self.probes, made[owner].recon, asked[owner]), made[owner].of_latents]
+            if owner in refused:
+                continue
+            features = measure_video(self.probes, sides[owner].features, asked[owner])
+            parts = [pairs[owner], features, made[owner].of_latents]
             rows = {column: row for part in parts for column, row in part.rows.items()}
             errors = [named(name, error) for part in parts for name, error in part.failed.items()]
             yield Made(work.sample, unit, rows, errors, made[owner].together)
+
+    def _sides(
+        self, showing: Showing, made: Mapping[str, "Reconstructed"]
+    ) -> tuple[dict[str, Side], dict[str, Exception]]:
+        """Return reconstructions as the protocol measures them, and of those that cannot be shown so the reason."""
+        sides: dict[str, Side] = {}
+        refused: dict[str, Exception] = {}
+        for owner, each in made.items():
+            try:
+                sides[owner] = showing.recon(each.recon, each.raw)
+            except Exception as error:  # an encoder that refuses the size, say
+                refused[owner] = error
+        return sides, refused
+
+    def _pairs(
+        self, recons: Mapping[str, Side], target: Side, names: Mapping[str, Sequence[str]]
+    ) -> dict[str, Measured]:
+        """Compare reconstructions with their target, each probe on the side that it sees."""
+        if not recons:
+            return {}
+        fit = fitting(target, next(iter(recons.values())))
+        pixels = {owner: side.pixels for owner, side in recons.items()}
+        if all(side.nets is side.pixels for side in (fit, *recons.values())):
+            return measure_pairs(self.probes, pixels, fit.pixels, names)
+        nets = {owner: side.nets for owner, side in recons.items()}
+        found = measure_pairs(self.probes, pixels, fit.pixels, names, "pixels")
+        for owner, more in measure_pairs(self.probes, nets, fit.nets, names, "nets").items():
+            found[owner].rows.update(more.rows)
+            found[owner].failed.update(more.failed)
+        return found
 
     # how the record is assembled
 
@@ -262,7 +306,7 @@ class Reconstruction(DataTask):
         stored = [s for sample in self.loop.samples if (s := self._stored(subject, sample)).rows]
         samples = [sample_record(self.probes, each) for each in stored]
         manifest = digest([[s.id, s.sha256] for s in samples])
-        data = DataFacts(self.dataset.name, manifest, len(samples), self.dataset.note)
+        data = DataFacts(self.dataset.name, manifest, len(samples), self._note())
         scores, reasons = reduced(self.probes, self.protocol, data, stored)
         failures = self.loop.failures(subject.name)
         first = f": {failures[0].error}" if failures else ""
@@ -285,6 +329,12 @@ class Reconstruction(DataTask):
             created=now(),
             notes=beside.notes,
         )
+
+    def _note(self) -> str:
+        """Return what a reader must know of the data, and how many clips the protocol leaves out."""
+        count = len(self.loop.left_out)
+        left = f"{count} of {len(self.dataset.items)} clips too short and left out" if count else ""
+        return "; ".join(filter(None, (self.dataset.note, left)))
 
     def _stored(self, subject: Subject, sample: Prepared) -> Stored:
         """Return a sample with its rows; its target's only where the model has any."""
@@ -335,7 +385,7 @@ class Reconstruction(DataTask):
         known = self.store.facts(key)
         if known is None:
             video, seed = self._video(sample), [sample.seed(self.protocol)]
-            half, exact = (quantize(code(each, video, seed)[0].recon) for each in (subject, full))
+            half, exact = (quantize(code(each, video, seed, self.feeding)[0].recon) for each in (subject, full))
             row = compared(self.probes.pair("psnr"), {"": half}, exact)[""]
             known = [float(row.mean()), subject.computes_in]
             self.store.remember(key, known)
@@ -395,13 +445,14 @@ class Reconstruction(DataTask):
                 pixels = self.loop.read(sample.index, sample.item).pixels
             if pixels is not None:
                 shown = {model: each for model, each in latents.items() if each is not None}
+                pixels = pixels if pixels.dtype == "uint8" else (255 * pixels).round().astype("uint8")
                 yield pictures.Shot(name, pixels, recons, shown)
 
     def _shot(self, subject: Subject, sample: Prepared, target: torch.Tensor) -> Shown | None:
         """Let a model reconstruct a sample for its picture; what fails costs that picture alone."""
         self.residents.prepare(subject)
         try:
-            (coded,) = code(subject, target, [sample.seed(self.protocol)], round8=True)
+            (coded,) = code(subject, target, [sample.seed(self.protocol)], self.feeding, round8=True)
         except Exception as error:  # out of memory, say: the sample stands without this model
             if self.request.strict:
                 raise
@@ -416,6 +467,7 @@ class Reconstructed(NamedTuple):
     recon: Clip
     of_latents: Measured
     together: int
+    raw: Clip | None = None
 
 
 @dataclass

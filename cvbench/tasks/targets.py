@@ -7,6 +7,7 @@ from cvbench.core.run import Run
 from cvbench.engine.device import runtime
 from cvbench.engine.loop import Made, Prepared, Unit
 from cvbench.engine.measuring import Clip, Probes, measure_video
+from cvbench.engine.shown import Showing
 from cvbench.store import Store
 
 TARGET = ""
@@ -15,7 +16,8 @@ TARGET = ""
 
 def target_unit(probes: Probes, names: Iterable[str], protocol: EvalProtocol, sample: Prepared, store: Store) -> Unit:
     """Return the rows of a sample by the feature probes `names`, as far as these can be had."""
-    run = Run(protocol, sample.sha256, runtime=runtime(probes.device))
+    shown = Showing(protocol, sample.stride)
+    run = Run(protocol, sample.sha256, runtime=runtime(probes.device), task=shown.task)
     return Unit(TARGET, frozenset(probes.columns(names)), run.key("measure"), store)
 
 

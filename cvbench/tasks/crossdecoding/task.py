@@ -14,11 +14,12 @@ from cvbench.core.errors import BadOutput, UnsuitableInput, UsageError
 from cvbench.core.records import DataFacts, ModelFacts, RunRecord
 from cvbench.core.run import Run
 from cvbench.core.types import Traits
-from cvbench.engine.coding import check_output, cropped, decoded, encoded, pad, quantize, to_videos
+from cvbench.engine.coding import check_output, cropped, decoded, encoded, pad, to_videos
 from cvbench.engine.device import now, runtime
 from cvbench.engine.loop import Made, Prepared, Progress, Rows, Unit, Work, silent
 from cvbench.engine.measuring import Probes, measure_pairs
 from cvbench.engine.ranks import current
+from cvbench.engine.shown import as_bytes
 from cvbench.metrics import METRICS, resolve
 from cvbench.metrics import latents as latent_statistics
 from cvbench.nets.tensors import Videos
@@ -269,7 +270,7 @@ class CodedViews:
         if not torch.isfinite(recon).all():
             raise BadOutput(f"{cross.name} gave NaN or infinity")
         recon = recon.clamp(0, 1)
-        return quantize(recon) if self.task.protocol.round8 else recon
+        return as_bytes(recon, self.task.protocol.eight, self.task.protocol.cast)
 
     def _passed_on(self, cross: CrossDecoding) -> torch.Tensor:
         """Return what the decoder is given: a copy, for another cross-decoding is given the same latents."""

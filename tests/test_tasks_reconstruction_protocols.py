@@ -476,7 +476,13 @@ CHAINS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("key", "model", "changes", "bounds"), CHAINS, ids=[case[0] for case in CHAINS])
+SLOW = ("osp-1.2", "leanvae-2503", "tokenbench-2501", "opensora-1.2")
+OF_CHAINS = [
+    pytest.param(*case, marks=pytest.mark.large if case[0].startswith(SLOW) else (), id=case[0]) for case in CHAINS
+]
+
+
+@pytest.mark.parametrize(("key", "model", "changes", "bounds"), OF_CHAINS)
 def test_whole_chains(key: str, model: Blur, changes: list[str], bounds: dict[str, float]) -> None:
     named, wanted = key.split("/")[0].removesuffix("_tm1.4.1"), final(key)
     of_pictures = named in ("dcae-2410", "titok-2406", "seedvoken-2409", "vavae-2501")

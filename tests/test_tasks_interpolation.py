@@ -462,3 +462,18 @@ def test_a_file_that_cannot_be_finished_costs_its_own_clip_and_leaves_no_part(tm
     assert (errors["a.mp4"], errors["z.mp4"]) == ("None", "None")
     assert "File too large" in errors["big.mkv"]
     assert sorted(p.name for p in (tmp_path / "out").rglob("*") if "part" in p.name or p.name == "big.mkv") == []
+
+
+def test_shares_of_clips_are_made_by_different_calls_into_one_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        write_clip(tmp_path / "clips" / f"{number}.mp4", moving(2 + number))
+    line = ["interpolate", str(tmp_path / "clips"), "--model", "interp-linear", "--device", "cpu", "--factor", "2"]
+    line += ["--out", str(tmp_path / "out")]
+    for share in ("1/2", "2/2"):
+        assert run_program([*line, "--shard", share]) == 0
+    told = [row.split("\t")[0] for row in capsys.readouterr().out.splitlines()]
+    assert sorted(told) == ["0.mp4", "1.mp4", "2.mp4"]
+    assert run_program(line) == 0
+    assert capsys.readouterr().out.count("already there") == 3

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from cvbench.commands import processes
 from cvbench.commands.codes import DONE, INCOMPLETE
 from cvbench.commands.console import line, progress_bar
 from cvbench.commands.options import configured_weights, weights_of
@@ -21,7 +22,10 @@ from cvbench.models.interp_entries import INTERPOLATION
 @click.option("--out", "-o", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights on this machine.")
-def command(source: Path, factor: int, model: str, out: Path, device: str, weights: Sequence[str]) -> int:
+@processes.placement
+def command(
+    source: Path, factor: int, model: str, out: Path, device: str, weights: Sequence[str], **where: str | None
+) -> int:
     """Put frames between the frames of a clip, or of every clip in a folder: 25 frames become 97 at factor 4.
 
     \b
@@ -31,14 +35,19 @@ def command(source: Path, factor: int, model: str, out: Path, device: str, weigh
     The frames given come back unchanged. Files become lossless FFV1 in Matroska, folders of frames folders of PNG.
     What is already there is not made again. Exit code 3: some clip could not be read (named).
     """
+    from cvbench.engine.memory import settle_threads
     from cvbench.tasks.interpolation import interpolate_path  # torch, for which no help waits
 
     typed = weights_of(weights)
     refuse_unused(typed, model)
     given = {**configured_weights(), **typed}
-    with progress_bar() as progress:
-        made = interpolate_path(source, out, factor, model, device, given, progress)
-    for clip in made:
+    if devices := processes.to_launch(where):
+        return processes.launch(devices)
+    settle_threads()
+    on = processes.device_of({**where, "device": device})
+    with processes.taking_part(where) as ranks, progress_bar(ranks.speaks) as progress:
+        made = interpolate_path(source, out, factor, model, on, given, progress)
+    for clip in made if ranks.speaks else ():
         frames = f"{clip.frames[0]} → {clip.frames[1]} frames" + (" (already there)" if clip.reused else "")
         line(clip.source, clip.error or clip.target, "failed" if clip.error else frames)
     return INCOMPLETE if any(clip.error for clip in made) else DONE

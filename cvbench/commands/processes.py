@@ -37,11 +37,16 @@ class Invocation:
 
 def options(command: F) -> F:
     """Add the options that spread a command over processes and threads."""
+    workers = click.option(
+        "--workers", default="auto", show_default=True, metavar="auto|N", help="Threads that read files."
+    )
+    return placement(workers(command))
+
+
+def placement(command: F) -> F:
+    """Add the options that spread a command over processes."""
     for option in (
-        click.option("--workers", default="auto", show_default=True, metavar="auto|N", help="Threads that read files."),
-        click.option(
-            "--shard", metavar="I/N", help="Do the Ith of N shares and leave a part for `cvbench merge`: job arrays."
-        ),
+        click.option("--shard", metavar="I/N", help="Do the Ith of N shares: job arrays; then `cvbench merge`."),
         click.option(
             "--devices", metavar="0-7|0,2|cpu:N", help="One process a device, started anew when one is killed."
         ),
@@ -120,6 +125,16 @@ def launch(devices: Sequence[str]) -> int:
 
 def _worker(program: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
     return program(arguments)
+
+
+@contextlib.contextmanager
+def taking_part(given: Mapping[str, Any]) -> "Iterator[Ranks]":
+    """Join the processes that a launcher started, or work alone; a share leaves nothing but its files."""
+    from cvbench.engine.ranks import Group, Ranks, among
+
+    place, shard = here(), shard_of(given["shard"]) if given["shard"] else None
+    with among(Group(place, shard) if place.world > 1 else Ranks(shard)) as ranks:
+        yield ranks
 
 
 @contextlib.contextmanager

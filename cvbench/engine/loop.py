@@ -187,7 +187,7 @@ class Loop:
             self._tell()
         self.ranks.exchange(self)
         self._sort()
-        if not self.ranks.computes:
+        if self.ranks.assembles:
             self._check_whole()
         self.progress(self._label, self.goal, self.goal)
         return self
@@ -310,8 +310,8 @@ class Loop:
         lost = [item.id for index, item in enumerate(self.dataset.items) if index not in known]
         if lost:
             raise CvbenchError(
-                f"{len(lost)} of {self.total} samples of {self._label} are in no share ({lost[0]}, ...): the shares saw"
-                " other files; run them again"
+                f"{len(lost)} of {self.total} samples of {self._label} are in no share ({lost[0]}, ...): the processes"
+                " saw other files; run them again"
             )
 
     @property

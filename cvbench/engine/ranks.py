@@ -277,14 +277,20 @@ def _meet(place: Place) -> dist.Store:
     try:
         if torch.cuda.is_available():
             torch.cuda.set_device(place.local % torch.cuda.device_count())
-        store, _, _ = next(iter(rendezvous("env://", place.rank, place.world, timeout=PATIENCE)))
+        met, _, _ = next(iter(rendezvous("env://", place.rank, place.world, timeout=PATIENCE)))
+        store = PrefixStore(f"cvbench-{_attempt()}", met)  # torchrun's store may be that of processes before a restart
         dist.init_process_group("gloo", store=store, rank=place.rank, world_size=place.world, timeout=LONGEST)
     except (RuntimeError, ValueError) as error:  # of several kinds, with the words of a C++ library
         reason = str(error).splitlines()[0]
         raise UsageError(
             f"process {place.rank} of {place.world} did not meet the others at {place.address}: {reason}"
         ) from error
-    return PrefixStore("cvbench", store)
+    return PrefixStore("loops", store)
+
+
+def _attempt() -> str:
+    """Return what tells the processes of one start from those of another."""
+    return "-".join(os.environ.get(name, "") for name in ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"))
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 import av
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from cvbench import models
@@ -33,6 +34,8 @@ from cvbench.data.video import describe, frames_of, opened, to_rgb, turned
 from cvbench.engine.coding import describe as in_one_line
 from cvbench.engine.device import pick_device
 from cvbench.engine.loop import Progress, silent
+from cvbench.engine.ranks import current
+from cvbench.engine.shares import Ended, Message, Sampled
 from cvbench.models.entry import Loading
 from cvbench.models.interp import Between, Frames, Interpolator
 from cvbench.models.interp_entries import FACTOR, at_factor
@@ -104,18 +107,71 @@ def interpolate_path(
 
     One result a clip, in natural order of names; a clip that fails gives an error and stops no other. What an earlier
     call made of the same content with the same model, weights and factor is not made again; files that no call made
-    are never replaced. Raises UsageError for what makes no sense, UnknownName, MissingWeights, BadWeights.
+    are never replaced. Of several processes each takes its share, and the first returns what all have made, the others
+    and a share of `--shard` what they have made themselves.
+
+    Raises UsageError for what makes no sense, UnknownName, MissingWeights, BadWeights.
     """
     clips = find_clips(source, out)
     check_targets(clips, source, out)
     engine = Engine(model, factor, pick_device(device), weights)
     make_folder(out)
-    manifest, results = Manifest(out), []
-    for done, clip in enumerate(clips, start=1):
-        inner = progress if len(clips) == 1 else silent
-        results.append(interpolate_clip(clip, clip.target(out), engine, manifest, inner))
-        progress("interpolated clips", done, len(clips))
-    return results
+    shared, ranks, manifest = SharedClips(clips, digest(engine.key), progress), current(), Manifest(out)
+    places = ranks.begin(shared)
+    for place, _ in ranks.claims(places):
+        clip, inner = clips[place], progress if len(clips) == 1 else silent
+        shared.results[clip.name] = interpolate_clip(clip, clip.target(out), engine, manifest, inner)
+        shared.waiting()
+    ranks.exchange(shared)
+    return [shared.results[clip.name] for clip in clips if clip.name in shared.results]
+
+
+@dataclass
+class SharedClips:
+    """What processes tell each other of the clips that they interpolate."""
+
+    clips: Sequence[Clip]
+    identity: str
+    progress: Progress
+    results: dict[str, Interpolated] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        """How many clips there are."""
+        return len(self.clips)
+
+    @property
+    def items(self) -> str:
+        """A digest of the clips' names."""
+        return digest([clip.name for clip in self.clips])
+
+    def costs(self) -> list[int]:
+        """Return the bytes of each clip."""
+        return [sum(path.stat().st_size for path in clip.paths) for clip in self.clips]
+
+    def messages(self, shared: bool) -> Iterator[Message]:
+        """Yield what became of each clip."""
+        for name, made in self.results.items():
+            facts = {**asdict(made), "target": str(made.target)}
+            yield Sampled(name, "", (0, 0, 0), facts, {})
+        yield Ended(self.identity, self.items)
+
+    def absorb(self, message: Message) -> None:
+        """Take over what became of a clip."""
+        if isinstance(message, Sampled):
+            made = message.facts
+            frames = (made["frames"][0], made["frames"][1])
+            self.results[message.id] = Interpolated(**{**made, "target": Path(made["target"]), "frames": frames})
+
+    def cache_root(self) -> None:
+        """There is no store: results are files."""
+
+    def closing(self) -> None:
+        """Nothing is left beside the files."""
+
+    def waiting(self) -> None:
+        """Report how many clips all processes have finished."""
+        self.progress("interpolated clips", current().advance(len(self.results)), len(self.clips))
 
 
 def find_clips(source: Path, out: Path) -> list[Clip]:
@@ -207,14 +263,19 @@ class Manifest:
 
     def __init__(self, out: Path) -> None:
         self.path = out / MANIFEST
-        self.made: dict[str, dict[str, Any]] = {}
-        if self.path.exists():
-            try:
-                self.made = json.loads(self.path.read_text(encoding="utf-8"))
-            except (OSError, ValueError, RecursionError) as error:
-                raise UsageError(f"{self.path} is no list of interpolated clips ({error}); remove it") from error
-        if not (isinstance(self.made, dict) and all(isinstance(entry, dict) for entry in self.made.values())):
+        self.made = self._read()
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        """Return what the list holds. Raises UsageError for a file that is none."""
+        if not self.path.exists():
+            return {}
+        try:
+            made = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError) as error:
+            raise UsageError(f"{self.path} is no list of interpolated clips ({error}); remove it") from error
+        if not (isinstance(made, dict) and all(isinstance(entry, dict) for entry in made.values())):
             raise UsageError(f"{self.path} is no list of interpolated clips, a table by file; remove it")
+        return made
 
     def find(self, key: str, target: Path) -> dict[str, Any] | None:
         """Return what was said of `target`, when `key` made it and it is there as it was made."""
@@ -233,9 +294,15 @@ class Manifest:
         self._write(target, {**facts, "bytes": _size(target)})
 
     def _write(self, target: Path, entry: dict[str, object]) -> None:
-        """Enter a result; one that cannot be written down, as on a full disk, is not entered either."""
-        made = {**self.made, self._name(target): entry}
-        write_text(self.path, json.dumps(made, indent=1, allow_nan=False) + "\n")  # ASCII: names may be no UTF-8
+        """Enter a result; one that cannot be written down, as on a full disk, is not entered either.
+
+        Several processes may write the list: each adds to what the others have written.
+        """
+        ranks = current()
+        is_shared = ranks.world > 1 or ranks.shard is not None
+        with FileLock(self.path.with_name(f".{self.path.name}.lock")) if is_shared else nullcontext():
+            made = {**self.made, **self._read(), self._name(target): entry}
+            write_text(self.path, json.dumps(made, indent=1, allow_nan=False) + "\n")  # ASCII: names may be no UTF-8
         self.made = made
 
     def _name(self, target: Path) -> str:

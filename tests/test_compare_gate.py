@@ -615,6 +615,21 @@ def test_the_program_exits_3_where_the_run_lacks_a_model(
     assert "incomplete: b on d, record: the run has no such record" in capsys.readouterr().out
 
 
+def test_what_may_be_chance_fails_where_that_is_asked_for(folders: tuple[str, str], tmp_path: Path) -> None:
+    shaken = BASE + RNG(8).normal(-0.05, 0.5, 32)
+    write_record(tmp_path / "run", scored({"psnr": shaken, "ssim": BASE / 40}, "b"))
+    line = ["check", folders[0], "--against", folders[1]]
+    assert run_program(line) == 0
+    assert run_program([*line, "--fail-on", "unproven"]) == 1
+
+
+def test_a_run_that_is_not_there_is_an_error_in_the_report_too(folders: tuple[str, str], tmp_path: Path) -> None:
+    junit = tmp_path / "check.xml"
+    assert run_program(["check", str(tmp_path / "gone"), "--against", folders[1], "--junitxml", str(junit)]) == 2
+    SCHEMA.validate(junit.read_text(encoding="utf-8"))
+    assert junit.read_text(encoding="utf-8").count("the run has no such record") >= 2
+
+
 @pytest.mark.parametrize(
     "more",
     [

@@ -1,14 +1,19 @@
 """Labels, arguments, lists, patterns and families of models; weights at a path of the user's."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 from test_models_hub import KL, network
 
+from cvbench import models
 from cvbench.cli import run_program
 from cvbench.core.errors import UnknownName, UsageError
 from cvbench.core.records import read_records
 from cvbench.models import MODELS, parse
+from cvbench.models.local import local_entry
 from cvbench.models.naming import arguments, expanded, is_own, labelled, split
 
 FAST = (
@@ -107,7 +112,7 @@ def test_a_comma_before_an_option_splits_nothing(
 
 
 def test_patterns_and_families_stand_for_models() -> None:
-    assert expanded(["taew*", "jpeg", "taew2.1"], MODELS) == ("taew2.1", "taew2.2", "jpeg")
+    assert expanded(["taew2.?", "jpeg", "taew2.1"], MODELS) == ("taew2.1", "taew2.2", "jpeg")
     assert expanded(["codecs"], MODELS) == ("jpeg", "webp", "h264", "hevc", "av1")
     assert expanded(["all"], MODELS) == tuple(MODELS)
     assert {"cvvae", "wan-2.1", "pool-4x8x8"} <= set(expanded(["4x8x8"], MODELS))
@@ -175,3 +180,22 @@ def test_a_folder_of_a_pipeline_says_where_its_autoencoder_lies(tmp_path: Path) 
     (tmp_path / "vae").mkdir()
     with pytest.raises(UsageError, match=r"lies in .*vae"):
         parse(str(tmp_path))
+
+
+def test_a_file_without_a_word_is_known_by_its_parameters_where_one_network_has_as_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = Path(models.__file__).parent / "tiny"
+    Path("mine.safetensors").write_bytes((shipped / "tiny-video-z16.safetensors").read_bytes())
+    _, entry, _ = parse("mine.safetensors")
+    like = MODELS["tiny-video-z16"]
+    assert (entry.build, entry.config, entry.licence, entry.compatible) == (like.build, like.config, "", "")
+    save_file({"encoder.w": torch.zeros(3), "decoder.w": torch.zeros(4)}, "other.safetensors")
+    known = {"a": replace(like, params=(3, 4)), "b": replace(like, params=(3, 4), build="x:y")}
+    with pytest.raises(UsageError, match="that of a or b; say which"):
+        local_entry("other.safetensors", None, known)
+    assert local_entry("other.safetensors", None, {"a": known["a"]}).place == "other.safetensors"
+    Path("broken.safetensors").write_bytes(b"x" * 20)
+    with pytest.raises(UsageError, match=r"config\.json"):
+        parse("broken.safetensors")

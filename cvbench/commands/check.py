@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from cvbench.commands.codes import REGRESSION
 from cvbench.commands.console import annotate, echo
 from cvbench.commands.options import check_folder
 from cvbench.compare import CheckResult, check, parse_tolerances, text
@@ -16,7 +17,7 @@ from cvbench.store import atomic
 
 
 @click.command("check")
-@click.argument("run", type=click.Path(exists=True, path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--against", required=True, type=click.Path(exists=True, path_type=Path), metavar="BASELINE", help="Stored scores."
 )
@@ -35,10 +36,14 @@ from cvbench.store import atomic
     metavar="FILE",
     help="Write JUnit XML.",
 )
+@click.option(
+    "--fail-on", type=click.Choice(["unproven"]), help="unproven: also what is worse, but perhaps by chance, is code 1."
+)
 @click.option("--github", is_flag=True, help="Print annotations and write the summary of a GitHub job.")
 def command(
-    run: Path, against: Path, tolerance: Sequence[str], speed_reference: str | None, junit: Path | None, github: bool
-) -> int:
+    run: Path, against: Path, tolerance: Sequence[str], speed_reference: str | None, junit: Path | None,
+    fail_on: str | None, github: bool,
+) -> int:  # fmt: skip
     """Check a run against a baseline: what got worse?
 
     \b
@@ -54,13 +59,23 @@ def command(
         raise UsageError("--speed-reference is about speed, which is not checked without --tolerance speed=FACTOR")
     if junit:
         check_folder(junit.parent)
-    result = check(read_records([run]), read_records([against]), allowed, speed_reference)
+    baseline = read_records([against])
+    try:
+        result = check(read_records([run]), baseline, allowed, speed_reference)
+    except UsageError:
+        publish(check([], baseline), junit, github)  # a job that shows no report shows nothing wrong
+        raise
     echo(text.check_markdown(result), nl=False)
+    publish(result, junit, github)
+    return REGRESSION if fail_on and result.of("unproven") else result.code
+
+
+def publish(result: CheckResult, junit: Path | None, github: bool) -> None:
+    """Write what was asked for beside the table."""
     if junit:
         publish_junit(result, junit)
     if github:
         publish_github(result)
-    return result.code
 
 
 def publish_junit(result: CheckResult, path: Path) -> None:

@@ -1,11 +1,13 @@
 """`cvbench list`: what there is. No torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 import click
 
 from cvbench.commands.codes import DONE
 from cvbench.commands.console import print_rows
+from cvbench.commands.options import matching
+from cvbench.core.errors import UnknownName
 from cvbench.core.fields import as_text, choices, settable
 from cvbench.core.protocol import PROTOCOLS, origin
 from cvbench.core.suites import load_suite, suite_names
@@ -13,6 +15,7 @@ from cvbench.data import DATASETS
 from cvbench.metrics import ALIASES, METRICS
 from cvbench.models import MODELS
 from cvbench.models.entry import ModelEntry
+from cvbench.models.naming import expanded
 
 Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
@@ -109,14 +112,32 @@ LISTS: dict[str, Callable[[], Rows]] = {
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice(list(LISTS)))
-def command(what: str) -> int:
-    """List what there is.
+@click.argument("what", required=False, type=click.Choice(list(LISTS)))
+@click.argument("names", nargs=-1, metavar="[NAME|PATTERN|FAMILY...]")
+def command(what: str | None, names: Sequence[str]) -> int:
+    """List what there is: all, or what names and patterns match; of models also families.
 
     \b
+      cvbench list
       cvbench list models
+      cvbench list models 'taew*' 4x8x8 codecs
       cvbench list protocols
+
+    Families of models: codecs, floors, networks, builtin (no download), and compressions such as 4x8x8.
     """
+    if what is None:
+        print_rows(
+            ("what", "how many", "command"), [(k, str(len(v()[1])), f"cvbench list {k}") for k, v in LISTS.items()]
+        )
+        return DONE
     head, rows = LISTS[what]()
-    print_rows(head, rows)
+    print_rows(head, [row for row in rows if not names or row[0] in chosen(what, names, [r[0] for r in rows])])
     return DONE
+
+
+def chosen(what: str, names: Sequence[str], known: Sequence[str]) -> Collection[str]:
+    """Return the names of a list that were asked for. Raises UnknownName for what matches nothing."""
+    found = expanded(names, MODELS) if what == "models" else [n for p in names for n in matching(what[:-1], p, known)]
+    if unknown := [name for name in found if name not in known]:
+        raise UnknownName(what.removesuffix("s"), unknown[0], known)
+    return found

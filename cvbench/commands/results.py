@@ -6,7 +6,7 @@ from pathlib import Path
 from cvbench import tables
 from cvbench.commands.codes import DONE, INCOMPLETE
 from cvbench.commands.console import echo, line
-from cvbench.core.records import RunRecord
+from cvbench.core.records import RunRecord, read_records
 from cvbench.store import keep_order, write_text
 
 
@@ -23,14 +23,21 @@ def finish(records: Sequence[RunRecord], suite: str, out: Path, *, intervals: bo
     for note in (f"{r.model.name} on {r.data.name}: {note}" for r in records for note in r.notes):
         line(f"Error: {note}", err=True)
     keep_order(out, records)
-    write_text(out / "table.md", f"# {suite}\n\n{text}")
-    write_text(out / "table.csv", tables.to_csv(table))
-    write_text(out / "samples.csv", tables.samples_csv(records))
+    write_tables(out, suite)
     if not quiet:
         line(f"records, table.md, table.csv and samples.csv are in {out}", err=True)
     for name in (idle := without_samples(records)):
         line(f"Error: {name}: no sample of this run is a clip, of which alone it says something", err=True)
     return DONE if all(record.complete for record in records) and not idle else INCOMPLETE
+
+
+def write_tables(out: Path, suite: str) -> None:
+    """Write the tables of all records of a folder, whichever runs made them."""
+    records = read_records([out])
+    table = tables.lay_out(records, allow_mixed=True)
+    write_text(out / "table.md", f"# {suite}\n\n{tables.markdown(table)}")
+    write_text(out / "table.csv", tables.to_csv(table))
+    write_text(out / "samples.csv", tables.samples_csv(records))
 
 
 def without_samples(records: Sequence[RunRecord]) -> list[str]:

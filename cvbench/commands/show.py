@@ -74,7 +74,7 @@ def text_of(record: RunRecord, *, every: bool = False) -> str:
         ("error", [record.error] if record.error else []),
         ("scores", [score_line(name, score) for name, score in record.scores.items()]),
         ("missing", [f"{name}: {why}" for name, why in record.unavailable.items()]),
-        ("failed", some([f"{failure.id}: {failure.error}" for failure in record.failures], limit)),
+        ("failed", some([failure.told for failure in record.failures], limit)),
         ("samples", some(list(sample_lines(record)), limit)),
         ("speed", [" ".join(f"{key}={value}" for key, value in record.speed.items())] if record.speed else []),
         ("notes", list(record.notes)),

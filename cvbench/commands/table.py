@@ -58,6 +58,10 @@ def command(
     95 % intervals overlap and, where both were measured on the same clips (8 or more), the 95 % interval of the
     paired differences holds 0. The identity and untrained models do not compete. `cvbench compare` tests.
 
+    FCR is how many frames become one latent frame. Comp. tells whether a model's latents are those of an image model's:
+    ✓ yes, × no, - it is an image model itself, – not known. bpp are bits per pixel: 16 for each number of the latents,
+    or as counted. Rows come in the order in which models were typed.
+
     Below Tables 1, 6, 7 and 8 stand small networks of this project, from records that ship with it; those of --from go
     before them.
     """

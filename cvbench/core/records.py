@@ -103,6 +103,11 @@ class Failure:
     error: str
     kind: str = ""
 
+    @property
+    def told(self) -> str:
+        """Which sample and why, the name once."""
+        return self.error if self.error.startswith(f"{self.id}: ") else f"{self.id}: {self.error}"
+
 
 @dataclass(frozen=True)
 class RunRecord:

@@ -78,7 +78,7 @@ def find(name: str, like: str = "") -> ModelEntry:
     if name in MODELS:
         return MODELS[name]
     if is_local(name):
-        return local_entry(name, find(like) if like else None)
+        return local_entry(name, find(like) if like else None, MODELS)
     raise UnknownName("model", name, MODELS)
 
 

@@ -1,5 +1,7 @@
 """Weights in a folder or file of the user's as a model: what training wrote with `save_pretrained`, or one file."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +19,11 @@ def is_local(name: str) -> bool:
     return any(sign in name for sign in "/\\") or name.startswith((".", "~")) or name.endswith(FORMATS) or _there(name)
 
 
-def local_entry(name: str, like: ModelEntry | None = None) -> ModelEntry:
+def local_entry(name: str, like: ModelEntry | None, known: Mapping[str, ModelEntry]) -> ModelEntry:
     """Return the entry of weights at a path: of the network that `like` describes, or that the config.json there does.
 
-    Raises UsageError for a path to nothing, a folder or file without config.json, and an entry without weights;
+    Without either, one file of weights is of the `known` network that has as many parameters in encoder and decoder.
+    Raises UsageError for a path to nothing, what cannot be told by itself, and an entry without weights;
     BadWeights for a config that makes no network.
     """
     path = Path(name).expanduser()
@@ -28,19 +31,52 @@ def local_entry(name: str, like: ModelEntry | None = None) -> ModelEntry:
         raise UsageError(f"there is no file or folder {name}; models of the hub are named hf:OWNER/REPO[/FOLDER]")
     source = Source((path.name,), page=str(path))
     if like is None:
-        return replace(_described(name, path, source), place=str(path))
+        return _with(_described(name, path, source, known), source, path)
     if like.source is None:
         raise UsageError(f"{name}@{LIKE}=…: that model has no weights")
-    return replace(like, source=source, place=str(path))
+    return _with(like, source, path)
 
 
-def _described(name: str, path: Path, source: Source) -> ModelEntry:
+def _with(entry: ModelEntry, source: Source, path: Path) -> ModelEntry:
+    """Return an entry with other weights, of which neither licence nor latent space is known."""
+    compatible = entry.compatible if entry.compatible == "-" else ""
+    return replace(entry, source=source, place=str(path), licence="", compatible=compatible)
+
+
+def _described(name: str, path: Path, source: Source, known: Mapping[str, ModelEntry]) -> ModelEntry:
     config = config_beside(path)
+    if config is None and (alike := _of_size(path, known)):
+        return _one_of(name, alike)
     if config is None:
         raise UsageError(f"{name}: {_lacks(path)}; or say which network the weights are of: {name}@{LIKE}=vae-sd21")
     from cvbench.models.hub import described  # torch
 
     return described(name, config, source)
+
+
+def _of_size(path: Path, known: Mapping[str, ModelEntry]) -> dict[str, ModelEntry]:
+    """Return the entries whose encoder and decoder have as many parameters as those in a safetensors file."""
+    from safetensors import SafetensorError, safe_open
+
+    if path.suffix != ".safetensors" or not path.is_file():
+        return {}
+    try:
+        with safe_open(path, "np") as file:
+            sizes = {key: math.prod(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118 - no dict
+    except (SafetensorError, OSError):  # reading it will say more
+        return {}
+    halves = tuple(sum(n for key, n in sizes.items() if f".{half}." in f".{key}") for half in ("encoder", "decoder"))
+    return {name: entry for name, entry in known.items() if entry.source and entry.params == halves and all(halves)}
+
+
+def _one_of(name: str, alike: Mapping[str, ModelEntry]) -> ModelEntry:
+    """Return the entry that all of these are but for their weights. Raises UsageError where they differ."""
+    first, *others = alike.values()
+    if any((other.build, other.config) != (first.build, first.config) for other in others):
+        raise UsageError(
+            f"{name}: its network is that of {' or '.join(alike)}; say which: {name}@{LIKE}={next(iter(alike))}"
+        )
+    return first
 
 
 def _lacks(path: Path) -> str:

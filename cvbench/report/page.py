@@ -194,7 +194,7 @@ def left_out(problems: Sequence[str]) -> list[tuple[str, list[tuple[str, str]]]]
 def _reasons(record: RunRecord) -> list[str]:
     reasons = [record.error] if record.error else []
     reasons += [f"{METRICS[m].label if m in METRICS else m}: {why}" for m, why in record.unavailable.items()]
-    reasons += [f"{f.id}: {f.error}" for f in record.failures[:NAMED]]
+    reasons += [f.told for f in record.failures[:NAMED]]
     more = len(record.failures) - NAMED
     return [*reasons, f"and {more} samples more"] if more > 0 else reasons
 

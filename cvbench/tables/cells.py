@@ -152,7 +152,7 @@ class Scores:
         lost = self._lost(record)
         if not lost or not self.metrics[name].ranked:
             return ()
-        shown = "; ".join(f"{f.id}: {f.error}" for f in lost[:3]) + ("; …" if len(lost) > 3 else "")
+        shown = "; ".join(f.told for f in lost[:3]) + ("; …" if len(lost) > 3 else "")
         where = f"{record.model.name} on {record.data.name}"
         return self.footnotes.refer(f"{where}: scored on {record.data.n} samples, failed on {len(lost)}: {shown}")
 
@@ -206,7 +206,7 @@ def data_notes(data: str, records: Sequence[RunRecord]) -> list[str]:
     ran = [r for r in records if not r.error]
     if not ran:
         return []
-    failed = [f"{i}: {e}" for i, e in shared_failures(records)]
+    failed = [Failure(i, e).told for i, e in shared_failures(records)]
     shown = "; ".join(failed[:5]) + ("; …" if len(failed) > 5 else "")
     samples = {(s.id, s.sha256): s for r in ran for s in r.samples}.values()
     texts = [

@@ -164,17 +164,16 @@ def _csv_values(column: Column, cell: Cell, asides: Sequence[str]) -> list[objec
 
 
 def latex(table: Table) -> str:
-    """Return a booktabs table, in a table environment when it has a caption, with its footnotes as text under it.
+    """Return a booktabs table in a table environment, its footnotes as text under it, no wider than the text.
 
-    Needs the packages booktabs and amssymb; signatures are comments.
+    Needs the packages booktabs, amssymb and graphicx; signatures are comments.
     """
     parts = [
-        r"% needs \usepackage{booktabs,amssymb}",
-        *(
-            [r"\begin{table}", r"\centering\footnotesize", rf"\caption{{{_tex(table.caption)}}}"]
-            if table.caption
-            else []
-        ),
+        r"% needs \usepackage{booktabs,amssymb,graphicx}",
+        r"\begin{table}",
+        r"\centering\footnotesize",
+        *([rf"\caption{{{_tex(table.caption)}}}"] if table.caption else []),
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
         r"\toprule",
         *_tex_groups(table),
@@ -182,10 +181,10 @@ def latex(table: Table) -> str:
         r"\midrule",
         *(" & ".join(_tex_cell(cell) for cell in row) + r" \\" for row in table.rows),
         r"\bottomrule",
-        r"\end{tabular}",
+        r"\end{tabular}}",
         *(rf"\par{{\footnotesize $^{{{i}}}$ {_tex_note(note)}\par}}" for i, note in enumerate(table.notes, 1)),
         *(rf"\par{{\footnotesize {_tex(remark)}\par}}" for remark in table.remarks),
-        *([r"\end{table}"] if table.caption else []),
+        r"\end{table}",
         *(f"% signature: {_plain(s)}" for s in table.signatures),
     ]
     return "\n".join(parts) + "\n" + "".join(latex(other) for other in table.below)

@@ -94,3 +94,11 @@ def test_a_log_beside_the_records_says_what_happened(
     assert (out / "run.log").read_text().count("ended with 3") == 2
     assert run_program([*line, "-v", "-m", "webp"]) == 3
     assert "webp on image0.png of pictures: measured" in capsys.readouterr().err
+
+
+def test_a_request_that_is_refused_leaves_no_folder(pictures: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    line = ["run", "-d", str(pictures), "--out", str(out), *FAST]
+    assert run_program([*line, "-m", "x=jpeg,x=webp"]) == 2
+    assert run_program([*line, "-m", "jpeg", "--shard", "3/2"]) == 2
+    assert not out.exists()

@@ -435,7 +435,7 @@ def test_the_columns_of_one_data_set_are_shown_and_the_table_can_be_taken_along(
     assert text.startswith("Model,d PSNR,d PSNR low,")
     shown.context.grant_permissions(["clipboard-read", "clipboard-write"])
     shown.locator("button.copy").click()
-    shown.wait_for_function("document.querySelector('#scores [role=status]').textContent === 'copied'")
+    shown.wait_for_selector("#scores [role=status]:has-text('copied')")
     assert shown.evaluate("navigator.clipboard.readText()") == text
 
 

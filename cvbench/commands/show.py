@@ -14,6 +14,8 @@ from cvbench.metrics import METRICS
 from cvbench.tables import chosen
 from cvbench.tables.cells import parameters
 
+FIRST = ("frames", "stride", "size", "dtype", "posterior", "seed")
+"""Fields of a protocol that are always shown."""
 FEW = 8
 """Failures and samples that are shown of many."""
 
@@ -70,7 +72,7 @@ def text_of(record: RunRecord, *, every: bool = False) -> str:
     parts = [
         ("model", model_lines(record)),
         ("data", data_lines(record)),
-        ("protocol", [f"{record.protocol.name}/{record.protocol.version}: {fields_of(record.protocol)}"]),
+        ("protocol", [f"{record.protocol.name}/{record.protocol.version}: {fields_of(record.protocol, every=every)}"]),
         ("error", [record.error] if record.error else []),
         ("scores", [score_line(name, score) for name, score in record.scores.items()]),
         ("missing", [f"{name}: {why}" for name, why in record.unavailable.items()]),
@@ -99,9 +101,13 @@ def data_lines(record: RunRecord) -> list[str]:
     return [f"{data.name}#{data.manifest[:12]}: {data.n} samples{note}"]
 
 
-def fields_of(protocol: EvalProtocol) -> str:
-    """Return every field of a protocol."""
-    return " ".join(f"{field.name}={as_text(getattr(protocol, field.name))}" for field in settable())
+def fields_of(protocol: EvalProtocol, *, every: bool) -> str:
+    """Return the fields that a reader asks for first and those that differ from their defaults, or every field."""
+    values = {field.name: (getattr(protocol, field.name), field.default) for field in settable()}
+    shown = {name: value for name, (value, usual) in values.items() if every or value != usual or name in FIRST}
+    rest = len(values) - len(shown)
+    more = f" ({rest} more as usual: --all)" if rest else ""
+    return " ".join(f"{name}={as_text(value)}" for name, value in shown.items()) + more
 
 
 def score_line(name: str, score: Score) -> str:

@@ -4,6 +4,7 @@ from typing import get_args
 
 import pytest
 
+from cvbench.core.digest import digest
 from cvbench.core.errors import UnknownName, UsageError
 from cvbench.core.protocol import PROTOCOLS, EvalProtocol, Stage, as_text, protocol, settable
 from cvbench.core.run import ACTING, Run
@@ -124,3 +125,13 @@ def test_height_and_width_are_a_size() -> None:
     assert (made.size, made.name) == ((320, 512), "cvvae-2405+size=320x512")
     with pytest.raises(UsageError, match="size must be at least 16"):
         protocol("cvvae-2405", ["size=320x8"])
+
+
+@pytest.mark.parametrize("stage", ["prepare", "code", "measure"])
+@pytest.mark.parametrize("subject", [(), ("m", "ü\ud800")])
+def test_a_key_is_the_digest_of_its_parts(stage: str, subject: tuple[str, ...]) -> None:
+    run = Run(EvalProtocol("p", 1, size=(64, 48)), 'a "b"/ü|1', subject, {"torch": "2", "av": "1"}, {"z": 1, "a": [2]})
+    acting = {"prepare": ("read", "prepare"), "code": ("code",), "measure": ("code", "measure")}[stage]
+    fields = run.protocol.of(*(s for s in acting if subject or s != "code"))
+    parts = {"stage": stage, "source": run.source, "subject": subject, "fields": fields}
+    assert run.key(stage) == digest({**parts, "runtime": dict(run.runtime), "task": dict(run.task)})

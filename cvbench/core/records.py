@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,15 +157,12 @@ class RunRecord:
 
     def to_json(self) -> str:
         """Return strict JSON: no NaN, no Infinity; one sample a line."""
-        parts = {
-            name: value
-            for name, value in asdict(self).items()
-            if name not in ("samples", "notes", "inapplicable") or value
-        }
+        bare = asdict(replace(self, samples=[], scores={}))  # copied value by value, which samples need not be
+        late = ("notes", "inapplicable")  # fields that older readers do not know, left out while they are empty
+        parts = {name: value for name, value in bare.items() if name != "samples" and (name not in late or value)}
         parts |= {"protocol": self.protocol.as_dict(), "scores": {k: _plain(s) for k, s in self.scores.items()}}
-        samples = parts.pop("samples", [])
         head = json.dumps(parts, indent=1, ensure_ascii=False, allow_nan=False)
-        lines = ",\n".join("  " + json.dumps(s, ensure_ascii=False, allow_nan=False) for s in samples)
+        lines = ",\n".join("  " + json.dumps(vars(s), ensure_ascii=False, allow_nan=False) for s in self.samples)
         return f'{head[:-2]},\n "samples": [\n{lines}\n ]\n}}\n'
 
     @classmethod

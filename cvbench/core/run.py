@@ -1,9 +1,10 @@
 """What rows are made from, and the one recipe of every cache key."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
-from cvbench.core.digest import digest
+from cvbench.core.digest import canonical, quoted, text_digest
 from cvbench.core.fields import EvalProtocol, Stage
 
 ACTING: Mapping[Stage, tuple[Stage, ...]] = {
@@ -31,15 +32,28 @@ class Run:
     task: Mapping[str, object] = field(default_factory=dict)
 
     def key(self, stage: Stage) -> str:
-        """Return the key of what is known after a stage: all that made it, and nothing that comes later."""
-        acting = [s for s in ACTING[stage] if self.subject or s != "code"]
-        return digest(
-            {
-                "stage": stage,
-                "source": self.source,
-                "subject": self.subject,
-                "fields": self.protocol.of(*acting),
-                "runtime": dict(self.runtime),
-                "task": dict(self.task),
-            }
-        )
+        """Return the key of what is known after a stage: all that made it, and nothing that comes later.
+
+        It is the digest of a table of these parts, put together here because it is made for every sample and model.
+        """
+        acting = tuple(s for s in ACTING[stage] if self.subject or s != "code")
+        parts = {
+            "fields": _fields(self.protocol, acting),
+            "runtime": _table((k, quoted(v)) for k, v in sorted(self.runtime.items())),
+            "source": quoted(self.source),
+            "stage": quoted(stage),
+            "subject": f"[{','}.join(map(quoted, self.subject))}]",
+            "task": canonical(dict(self.task)) if self.task else "{}",
+        }
+        return text_digest(_table(parts.items()))
+
+
+def _table(items: Iterable[tuple[str, str]]) -> str:
+    """Return a JSON object whose values are JSON already."""
+    return f"{{{','.join(f'{quoted(name)}:{text}' for name, text in items)}}}"
+
+
+@lru_cache(maxsize=256)
+def _fields(protocol: EvalProtocol, stages: tuple[Stage, ...]) -> str:
+    """Return the fields that act at these stages in canonical JSON: the same for all samples of a run."""
+    return canonical(protocol.of(*stages))

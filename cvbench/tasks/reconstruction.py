@@ -338,10 +338,10 @@ class Reconstruction(DataTask):
 
     def _stored(self, subject: Subject, sample: Prepared) -> Stored:
         """Return a sample with its rows; its target's only where the model has any."""
-        units = {unit.owner: unit for unit in self.units(sample)}
-        rows = self.loop.rows(sample, units[subject.name]) if subject.name in units else {}
-        target = self.loop.rows(sample, units[TARGET]) if rows and TARGET in units else {}
-        return Stored(sample, rows, target)
+        unit = self._unit(subject, sample)
+        rows = self.loop.rows(sample, unit) if unit else {}
+        target = target_unit(self.probes, self.probes.of_videos, self.protocol, sample, self.store)
+        return Stored(sample, rows, self.loop.rows(sample, target) if rows and target.columns else {})
 
     def _beside(self, subject: Subject) -> "Beside":
         """Measure what stands beside the scores; what fails is a note, and costs no score."""

@@ -42,7 +42,7 @@ class Run:
             "runtime": _table((k, quoted(v)) for k, v in sorted(self.runtime.items())),
             "source": quoted(self.source),
             "stage": quoted(stage),
-            "subject": f"[{','}.join(map(quoted, self.subject))}]",
+            "subject": f"[{','.join(map(quoted, self.subject))}]",
             "task": canonical(dict(self.task)) if self.task else "{}",
         }
         return text_digest(_table(parts.items()))

@@ -33,6 +33,7 @@ from cvbench.data import DATASETS
 from cvbench.metrics import METRICS, resolve
 from cvbench.probes import known_weights, missing_weights
 from cvbench.store import FileStore
+from cvbench.tasks import finished
 
 if TYPE_CHECKING:
     from cvbench.engine.ranks import Ranks
@@ -113,23 +114,32 @@ def command(**given: Any) -> int:
     refuse_unused(given, suite)
     out = given["out"] or Path("reports") / suite.name
     check_folder(out)
-    request, notes = build_request(given, suite, out)
+    asked, notes = read_request(given, suite, out)
     if given["dry_run"]:
-        return show_plan(suite, request)
+        return show_plan(suite, requested(asked))
     if devices := processes.to_launch(given):
         return processes.launch(devices)
-    speaks = processes.here().rank == 0
-    with journal(out, typed(), written=speaks, aloud=given["verbose"]) as log, processes.joined(given, out) as ranks:
+    speaks, store = processes.here().rank == 0, FileStore()
+    is_alone = processes.here().world == 1 and not given["shard"]
+    key = finished.key_of(suite.task, asked) if is_alone else None
+    with journal(out, typed(), written=speaks, aloud=given["verbose"]) as log:
         tell = partial(said, log, quiet=given["quiet"] or not speaks)
         for note in notes:
             tell(note)
-        records = carry_out(suite, request, ranks, tell=tell, log=log, shown=not (given["quiet"] or given["verbose"]))
+        records: Sequence[RunRecord] | None = finished.recall(key, out, store)
+        code = None
+        if records is None:
+            with processes.joined(given, out) as ranks:
+                records = carry_out(
+                    suite, requested(asked), ranks, store,
+                    tell=tell, log=log, shown=not (given["quiet"] or given["verbose"]), key=key,
+                )  # fmt: skip
+                code = None if ranks.assembles else processes.told_share(ranks, out)
         for record in records:
             log.note(f"{record.model.name} on {record.data.name}: {record.error or state(record)}")
-        code = None if ranks.assembles else processes.told_share(ranks, out)
         if code is None:
             code = finish(records, suite.name, out, intervals=given["intervals"], quiet=given["quiet"])
-            if is_demo(given, request.data, suite.fallback) and not given["quiet"]:
+            if is_demo(given, asked["data"], suite.fallback) and not given["quiet"]:
                 conclude(records, out)
         log.note(f"ended with {code}")
     return code
@@ -157,8 +167,12 @@ def carry_out(
     tell: Callable[[str], None] | None = None,
     log: Journal | None = None,
     shown: bool = True,
+    key: str | None = None,
 ) -> Sequence[RunRecord]:
-    """Run the task of a suite under a progress bar; what a user should know is passed to `tell`."""
+    """Run the task of a suite under a progress bar; what a user should know is passed to `tell`.
+
+    A run that left nothing to say is remembered under `key`.
+    """
     from cvbench.engine import clock, memory, watch  # torch, for which no help waits
     from cvbench.tasks import crossdecoding, reconstruction
 
@@ -172,6 +186,8 @@ def carry_out(
         watch.watched(progress.hear, *([log.hear] if log else [])),
     ):
         records = tasks[suite.task](request, progress, store, lambda word: told.update({word: None}))
+    if request.out and not (told or store.trouble):
+        finished.remember(key, records, request.out, store)
     for word in filter(None, dict.fromkeys([*told, store.trouble, *ranks.words, clock.summary(times.total())])):
         if ranks.speaks:
             (tell or partial(line, err=True))(word)
@@ -193,8 +209,19 @@ def refuse_unused(given: Mapping[str, Any], suite: Suite) -> None:
 
 def build_request(given: Mapping[str, Any], suite: Suite, out: Path) -> tuple["Request", list[str]]:
     """Turn options into a request; return it with what the user should be told."""
+    asked, notes = read_request(given, suite, out)
+    return requested(asked), notes
+
+
+def requested(asked: Mapping[str, Any]) -> "Request":
+    """Return the request of these fields."""
     from cvbench.tasks.request import Request  # torch
 
+    return Request(**asked)
+
+
+def read_request(given: Mapping[str, Any], suite: Suite, out: Path) -> tuple[dict[str, Any], list[str]]:
+    """Turn options into the fields of a request; return them with what the user should be told."""
     config = load_config(Path.cwd(), DATASETS, known_weights())
     data, notes = choose_data(data_names(given["data"], config.data), suite, config.data)
     weights = {**config.weights, **weights_of(given["weights"])}
@@ -203,24 +230,24 @@ def build_request(given: Mapping[str, Any], suite: Suite, out: Path) -> tuple["R
     if not metrics:
         metrics, words = default_metrics(suite, chosen, weights)
         notes += words
-    request = Request(
-        models=model_names(given["models"], suite.models),
-        data=data,
-        metrics=metrics,
-        protocol=chosen,
-        speed=suite.speed if given["speed"] is None else given["speed"],
-        limit=given["limit"],
-        device=processes.device_of(given),
-        batch=count_of("--batch", given["batch"]),
-        workers=count_of("--workers", given["workers"]),
-        strict=given["strict"],
-        pictures=PICTURES if given["pictures"] is None else given["pictures"],
-        init=given["init"],
-        weights=weights,
-        roots=config.data,
-        out=out,
-    )
-    return request, notes
+    asked = {
+        "models": model_names(given["models"], suite.models),
+        "data": data,
+        "metrics": metrics,
+        "protocol": chosen,
+        "speed": suite.speed if given["speed"] is None else given["speed"],
+        "limit": given["limit"],
+        "device": processes.device_of(given),
+        "batch": count_of("--batch", given["batch"]),
+        "workers": count_of("--workers", given["workers"]),
+        "strict": given["strict"],
+        "pictures": PICTURES if given["pictures"] is None else given["pictures"],
+        "init": given["init"],
+        "weights": weights,
+        "roots": config.data,
+        "out": out,
+    }
+    return asked, notes
 
 
 def default_metrics(

@@ -78,7 +78,11 @@ table's footnotes), 4 an error of cvbench itself, 130 interrupted.
 @click.option(
     "--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change a field of the protocol; repeatable."
 )
-@click.option("--limit", type=click.IntRange(1), help="Only the first N samples of each data set.")
+@click.option("--limit", type=click.IntRange(1), help="Only N samples of each data set.")
+@click.option(
+    "--pick", type=click.Choice(["first", "hash"]), default="first", show_default=True,
+    help="Which N: the first, or those of smallest SHA-256 of their ids.",
+)  # fmt: skip
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), help="Where records and tables go.  [default: reports/SUITE]"
 )
@@ -237,6 +241,7 @@ def read_request(given: Mapping[str, Any], suite: Suite, out: Path) -> tuple[dic
         "protocol": chosen,
         "speed": suite.speed if given["speed"] is None else given["speed"],
         "limit": given["limit"],
+        "pick": given["pick"],
         "device": processes.device_of(given),
         "batch": count_of("--batch", given["batch"]),
         "workers": count_of("--workers", given["workers"]),

@@ -3,19 +3,29 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from cvbench.core.errors import UnknownName, UsageError
 from cvbench.core.text import check_name
 from cvbench.data.dataset import Dataset, DatasetEntry, Item, read_stable, windowed
 from cvbench.data.files import Reader, escaped
 from cvbench.data.folder import home, open_path, there
-from cvbench.data.named import DATASETS
+from cvbench.data.named import DATASETS, drawing
+from cvbench.data.tars import is_address, is_tars, open_tars
 
-__all__ = ["DATASETS", "Dataset", "DatasetEntry", "Item", "labelled", "open_dataset", "read_stable", "windowed"]
+__all__ = ["DATASETS", "Dataset", "DatasetEntry", "Item", "Pick", "labelled", "open_dataset", "read_stable", "windowed"]
+
+Pick: TypeAlias = Literal["first", "hash"]
+"""Which samples a limit takes."""
 
 
-def open_dataset(spec: str, roots: Mapping[str, Path], limit: int | None = None, reader: Reader = "pyav") -> Dataset:
-    """Open NAME, NAME=PATH or PATH (a folder, file or glob), of which the first `limit` items.
+def open_dataset(
+    spec: str, roots: Mapping[str, Path], limit: int | None = None, reader: Reader = "pyav", pick: Pick = "first"
+) -> Dataset:
+    """Open NAME, NAME=PATH or PATH (a folder, file, glob, tar shards or their address), of which `limit` items.
+
+    `pick` says which: the first, or by "hash" those whose ids have the smallest SHA-256, in that order: whoever has the
+    same data set takes the same ones, however it is ordered or cut.
 
     `roots` are the folders configured for named data sets. A name goes before a folder of that name: say ./NAME for
     the folder. NAME=PATH with the name of a data set says where that lies; with any other name, what lies at PATH is
@@ -31,8 +41,9 @@ def open_dataset(spec: str, roots: Mapping[str, Path], limit: int | None = None,
     dataset = find(spec, roots, reader)
     if limit is None or limit >= len(dataset.items):
         return dataset
-    note = f"first {limit:,} of {len(dataset.items):,}"
-    return replace(dataset, items=dataset.items[:limit], note=f"{dataset.note}; {note}" if dataset.note else note)
+    items = sorted(dataset.items, key=lambda item: drawing(item.id)) if pick == "hash" else dataset.items
+    note = f"{'hash picks' if pick == 'hash' else 'first'} {limit:,} of {len(dataset.items):,}"
+    return replace(dataset, items=tuple(items[:limit]), note=f"{dataset.note}; {note}" if dataset.note else note)
 
 
 def find(spec: str, roots: Mapping[str, Path], reader: Reader) -> Dataset:
@@ -44,6 +55,9 @@ def find(spec: str, roots: Mapping[str, Path], reader: Reader) -> Dataset:
     if name in DATASETS:
         root = home(place) if equals and place else root_of(name, roots)
         dataset = replace(open_named(name, root, reader), place=located(root) if root != Path() else "")
+    elif is_address(text) or (is_tars(text) and not home(text).is_dir()):
+        place = text if is_address(text) else located(home(text))
+        dataset = replace(open_tars(text, reader), place=place)
     elif there(text) or not is_name(text):
         dataset = replace(open_path(text, reader), place=located(home(text)))
     else:

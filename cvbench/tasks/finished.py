@@ -84,7 +84,7 @@ def _inputs(asked: Mapping[str, Any]) -> Iterator[Any]:
     """Yield what stands for the data, the models and the probes."""
     protocol: EvalProtocol = asked["protocol"]
     for spec in asked["data"]:
-        dataset = open_dataset(spec, asked["roots"], asked["limit"], protocol.reader)
+        dataset = open_dataset(spec, asked["roots"], asked["limit"], protocol.reader, asked["pick"])
         yield [dataset.name, dataset.note, dataset.place, [[item.id, item.fingerprint] for item in dataset.items]]
     for spec in asked["models"]:
         yield _model(models.labelled(spec)[1], asked["weights"])

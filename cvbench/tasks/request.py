@@ -12,7 +12,7 @@ from cvbench.core.digest import digest
 from cvbench.core.errors import UsageError
 from cvbench.core.protocol import EvalProtocol
 from cvbench.core.records import DataFacts, Failure, ModelFacts, RunRecord
-from cvbench.data import Dataset, open_dataset
+from cvbench.data import Dataset, Pick, open_dataset
 from cvbench.engine.coding import describe
 from cvbench.engine.device import environment, now, pick_device
 from cvbench.engine.loop import ENVIRONMENT, Loop, Made, Prepared, Progress, Reader, Rows, Unit, Work, silent
@@ -41,6 +41,7 @@ class Request:
     weights: Mapping[str, Path] = field(default_factory=dict)
     roots: Mapping[str, Path] = field(default_factory=dict)
     out: Path | None = None
+    pick: Pick = "first"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -54,7 +55,7 @@ class Request:
 
     def datasets(self) -> list[Dataset]:
         """Open every data set. Raises UsageError for two of one name, whose records could not be told apart."""
-        found = [open_dataset(spec, self.roots, self.limit, self.protocol.reader) for spec in self.data]
+        found = [open_dataset(spec, self.roots, self.limit, self.protocol.reader, self.pick) for spec in self.data]
         names = [dataset.name for dataset in found]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise UsageError(f"two data sets are called {twice}: tell them apart by --data NAME=PATH")

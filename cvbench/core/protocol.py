@@ -86,11 +86,13 @@ for _path in sorted((folder() / "protocols").glob("*.toml")):
 def protocol(name: str, changes: Iterable[str] = ()) -> EvalProtocol:
     """Return the protocol called `name`, or in the file `name` ending in .toml, with `FIELD=VALUE` changes applied.
 
-    Raises UnknownName for an unknown protocol or field, UsageError for a value the field cannot take and for a file
-    that holds no protocol.
+    A name may hold changes itself, as derived ones do: cvvae-2405+size=128+stride=1. Raises UnknownName for an unknown
+    protocol or field, UsageError for a value the field cannot take and for a file that holds no protocol.
     """
     if name.endswith(".toml"):
         return derive(_from_file(Path(name)), changes)
+    name, *own = name.split("+") if "=" in name else [name]
+    changes = [*own, *changes]
     if name not in PROTOCOLS:
         raise UnknownName("protocol", name, PROTOCOLS)
     return derive(PROTOCOLS[name], changes)

@@ -119,6 +119,11 @@ class Reconstruction(DataTask):
         return Run(self.protocol, sample.sha256, keys, runtime(self.device), task or {})
 
     @property
+    def rounds(self) -> bool:
+        """Whether reconstructions are bytes as soon as they are made."""
+        return Showing(self.protocol).rounds
+
+    @property
     def feeding(self) -> Feeding:
         """How the protocol feeds a model."""
         return Feeding(self.protocol.window, self.protocol.padding)
@@ -137,7 +142,7 @@ class Reconstruction(DataTask):
         targets = at_rest([w.sample.pixels for w in works if w.sample.pixels is not None], self.device)
         for work, target in zip(works, targets, strict=True):
             yield from self._target(work, target)
-        subjects = self.residents.in_order(s for s in self.subjects if any(_unit_of(work, s.name) for work in works))
+        subjects = self.residents.in_order(s for s in self.subjects if any(unit_of(work, s.name) for work in works))
         count = max(1, budget_for(current().local_world) // targets.numel())
         for start in range(0, len(subjects), count):
             yield from self._turn(subjects[start : start + count], works, targets)
@@ -146,13 +151,13 @@ class Reconstruction(DataTask):
         """Let some models reconstruct all samples, and measure what they made."""
         coded: list[dict[str, Reconstructed]] = [{} for _ in works]
         for subject in subjects:
-            wanted = [i for i, work in enumerate(works) if _unit_of(work, subject.name)]
+            wanted = [i for i, work in enumerate(works) if unit_of(work, subject.name)]
             place = 1 + self.subjects.index(subject)
             tell(Working(subject.name, place, len(self.subjects), [works[i].sample.id for i in wanted]))
             for i, made in self._reconstructed(subject, works, targets, wanted):
                 if isinstance(made, Reconstructed):
                     coded[i][subject.name] = made
-                elif unit := _unit_of(works[i], subject.name):
+                elif unit := unit_of(works[i], subject.name):
                     yield Made(works[i].sample, unit, {}, [made])
         for work, target, recons in zip(works, targets, coded, strict=True):
             yield from self._measured(work, target, recons)
@@ -184,7 +189,7 @@ class Reconstruction(DataTask):
             return True
 
     def _with_latents(self, subject: Subject, work: Work, made: Coded) -> "Reconstructed":
-        unit = _unit_of(work, subject.name)
+        unit = unit_of(work, subject.name)
         asked = self._asked(unit, work) if unit else []
         found = measure_latents(self.probes, made, subject.traits.codebook, math.prod(work.sample.shape), asked)
         self.kept_shots.keep(work.sample, subject, made)
@@ -218,10 +223,10 @@ class Reconstruction(DataTask):
     def _measuring_memory(self, subject: Subject, targets: Batch, seeds: Sequence[int]) -> list[Coded]:
         """Code samples, and see on a GPU whether more would fit."""
         if self.device.type != "cuda":
-            return code(subject, targets, seeds, self.feeding, round8=Showing(self.protocol).rounds)
+            return code(subject, targets, seeds, self.feeding, round8=self.rounds)
         before, free = torch.cuda.memory_allocated(self.device), free_on(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
-        made = code(subject, targets, seeds, self.feeding, round8=Showing(self.protocol).rounds)
+        made = code(subject, targets, seeds, self.feeding, round8=self.rounds)
         taken = torch.cuda.max_memory_allocated(self.device) - before
         t, h, w = targets.shape[2:]
         self.batches.held((t, h, w), len(targets), taken, free)
@@ -238,7 +243,7 @@ class Reconstruction(DataTask):
 
     def _target(self, work: Work, target: Clip) -> Iterator[Made]:
         """Describe the target itself, where that is missing."""
-        if unit := _unit_of(work, TARGET):
+        if unit := unit_of(work, TARGET):
             features = Showing(self.protocol, work.sample.stride).target(target).features
             yield describe_target(self.probes, work.sample, features, unit, work.missing[unit])
 
@@ -480,5 +485,6 @@ class Beside:
     notes: list[str] = field(default_factory=list)
 
 
-def _unit_of(work: Work, owner: str) -> Unit | None:
+def unit_of(work: Work, owner: str) -> Unit | None:
+    """Return what a sample lacks of an owner, None where it lacks nothing."""
     return next((unit for unit in work.missing if unit.owner == owner), None)

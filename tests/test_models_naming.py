@@ -143,6 +143,7 @@ def test_checkpoints_of_one_factory_stand_in_one_table(
     }  # fmt: skip
     assert found["whole"].scores["psnr"].value == 100
     assert found["half"].scores["psnr"].value < found["my_vae.py:V@gain=0.9"].scores["psnr"].value < 100
+    assert run_program(["run", "-m", "jpeg=webp", "-d", str(pictures), "--out", "out", *FAST]) == 2
     assert run_program(["run", "-m", "x=jpeg,x=webp", "-d", str(pictures), "--out", "out", *FAST]) == 2
     assert run_program(["run", "-m", "my_vae.py:V@no=1", "-d", str(pictures), "--out", "out", *FAST]) == 2
 

@@ -9,7 +9,7 @@ from cvbench.commands import processes
 from cvbench.commands.codes import DONE, INCOMPLETE
 from cvbench.commands.console import line, progress_bar
 from cvbench.commands.options import configured_weights, weights_of
-from cvbench.core.errors import UsageError
+from cvbench.core.errors import MissingWeights, UsageError
 from cvbench.models.interp_entries import INTERPOLATION
 
 
@@ -45,8 +45,11 @@ def command(
         return processes.launch(devices)
     settle_threads()
     on = processes.device_of({**where, "device": device})
-    with processes.taking_part(where) as ranks, progress_bar(ranks.speaks) as progress:
-        made = interpolate_path(source, out, factor, model, on, given, progress)
+    try:
+        with processes.taking_part(where) as ranks, progress_bar(ranks.speaks) as progress:
+            made = interpolate_path(source, out, factor, model, on, given, progress)
+    except MissingWeights as error:
+        raise MissingWeights(f"{error} Without weights there is --model interp-linear") from error
     for clip in made if ranks.speaks else ():
         frames = f"{clip.frames[0]} → {clip.frames[1]} frames" + (" (already there)" if clip.reused else "")
         line(clip.source, clip.error or clip.target, "failed" if clip.error else frames)

@@ -30,7 +30,8 @@ SAMPLES = ("Sample", "Model", "Data", "Metric", "baseline", "run", "change")
 
 def comparison_markdown(comparisons: Sequence[Comparison], alone: Sequence[str] = ()) -> str:
     """Return comparisons as a Markdown table, under it what differs and what could not be paired."""
-    rows = [_compared(comparison, found) for comparison in comparisons for found in comparison.metrics]
+    differing = [(c, found) for c in comparisons for found in c.metrics if METRICS[found.metric].ranked or found.moved]
+    rows = [_compared(comparison, found) for comparison, found in differing]
     parts = [_table(COMPARED, rows, 3), CAPTION] if rows else ["Nothing to compare."]
     return "\n\n".join([*parts, *_list("Not like for like", remarks(comparisons, alone))]) + "\n"
 

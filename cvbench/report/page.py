@@ -161,8 +161,7 @@ def scores_first(table: tables.Table) -> tables.Table:
         return column.key in FACTS, groups.index(column.group) if i and column.group else 0
 
     order = sorted((i for i in range(len(table.columns)) if not _is_empty(table, i)), key=place)
-    rows = [[row[i] for i in order] for row in table.rows]
-    return replace(table, columns=[table.columns[i] for i in order], rows=rows)
+    return tables.with_columns(table, order)
 
 
 def _is_empty(table: tables.Table, i: int) -> bool:

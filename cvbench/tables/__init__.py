@@ -6,7 +6,7 @@
 
 from cvbench.tables.build import SPEED, build
 from cvbench.tables.cells import Footnotes, Scores, SignatureMismatch, show
-from cvbench.tables.choose import arranged, chosen
+from cvbench.tables.choose import arranged, chosen, with_columns
 from cvbench.tables.crossing import lay_out
 from cvbench.tables.formats import FORMATS, html, latex, markdown, samples_csv, to_csv, to_json
 from cvbench.tables.ranking import ranks
@@ -34,4 +34,5 @@ __all__ = [
     "show",
     "to_csv",
     "to_json",
+    "with_columns",
 ]

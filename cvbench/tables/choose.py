@@ -24,10 +24,13 @@ def arranged(table: Table, columns: Sequence[str] = (), sort: str = "") -> Table
     """
     rows = _sorted(table, _places(table.columns, sort)[0]) if sort else table.rows
     places = list(dict.fromkeys([0, *(place for name in columns for place in _places(table.columns, name))]))
-    if not columns:
-        return replace(table, rows=rows)
+    return with_columns(replace(table, rows=rows), places) if columns else replace(table, rows=rows)
+
+
+def with_columns(table: Table, places: Sequence[int]) -> Table:
+    """Return a table with the columns at these places, in this order, and the footnotes that they refer to."""
     notes = _Renumbered(table.notes)
-    cells = [[notes.of(row[place]) for place in places] for row in rows]
+    cells = [[notes.of(row[place]) for place in places] for row in table.rows]
     return replace(table, columns=[table.columns[place] for place in places], rows=cells, notes=notes.kept)
 
 

@@ -94,6 +94,9 @@ def line_up(request: Request, setting: Setting) -> tuple[list[Subject], list[Ref
     """
     if twice := next((name for name in request.names if request.names.count(name) > 1), None):
         raise UsageError(f"two models are called {twice}: tell them apart by LABEL=MODEL")
+    for label, spec in map(models.labelled, request.models):
+        if label in models.MODELS:
+            raise UsageError(f"{label}={spec}: {label} is a model itself; take another label")
     subjects: list[Subject] = []
     refused: list[Refused] = []
     for spec in request.models:

@@ -1,4 +1,4 @@
-"""Time of the Fréchet distance beside pytorch-fid's, and of the statistics; prints ratios.
+"""Time of the distances beside pytorch-fid's and torchmetrics', and of the statistics; prints ratios.
 
 Run with the threads pinned, once is enough:
 
@@ -55,6 +55,29 @@ def compare_frechet(rows: int, width: int, rounds: int) -> None:
     compare(f"rows, {label}", lambda: frechet(x, y), lambda: pytorch_fid_of_rows(x, y), rounds)
 
 
+def compare_singular(rows: int, width: int) -> None:
+    """Covariances of fewer rows than columns, without the rows."""
+    rng = np.random.default_rng(2)
+    of_x, of_y = (moments(scale * rng.standard_normal((rows, width))) for scale in (1.0, 1.1))
+    ours, theirs = (lambda: frechet_of_moments(*of_x, *of_y)), (lambda: calculate_frechet_distance(*of_x, *of_y))
+    compare(f"moments, {rows} x {width}", ours, theirs, 1)
+
+
+def compare_kernels(x: np.ndarray, y: np.ndarray) -> None:
+    """KID over 100 subsets of 1,000, and KVD of the whole sets, beside torchmetrics in its float32 and in float64."""
+    import torch
+    from torchmetrics.image.kid import poly_mmd
+
+    rng = np.random.RandomState(2020)
+    draws = [(rng.choice(len(x), 1000, replace=False), rng.choice(len(y), 1000, replace=False)) for _ in range(100)]
+    for kind in (torch.float32, torch.float64):
+        a, b = torch.from_numpy(x).to(kind), torch.from_numpy(y).to(kind)
+        whole = lambda a=a, b=b: float(poly_mmd(a, b))  # noqa: E731
+        subsets = lambda a=a, b=b: float(np.mean([float(poly_mmd(a[i], b[j])) for i, j in draws]))  # noqa: E731
+        compare(f"KVD, {len(x)} x {x.shape[1]}, {kind}"[:34], lambda: polynomial_mmd(x, y), whole, 3)
+        compare(f"KID, {len(x)} x {x.shape[1]}, {kind}"[:34], lambda: kid(x, y).mean, subsets, 1)
+
+
 def report(label: str, compute: Callable[[], object]) -> None:
     times = []
     for _ in range(3):
@@ -76,6 +99,8 @@ def main() -> None:
     compare_frechet(5000, 2048, rounds)
     rng = np.random.default_rng(1)
     x, y, clips = rng.standard_normal((2048, 400)), rng.standard_normal((2048, 400)), rng.gamma(4, size=5000)
+    compare_singular(1000, 2048)
+    compare_kernels(x, y)
     report("KVD, 2048 x 400", lambda: polynomial_mmd(x, y))
     report("KID, 100 subsets of 1000 of these", lambda: kid(x, y))
     report("bootstrap interval, 5000 clips", lambda: bootstrap_mean(clips))

@@ -216,8 +216,12 @@ def _trace_of_root(cov_x: Float64[np.ndarray, "_d _d"], cov_y: Float64[np.ndarra
     """Trace of (Σx Σy)^½, or None where an eigenvalue is too small for its root to mean anything."""
     lower, singular = lapack.dpotrf(cov_x.T, lower=1)  # the same matrix, in the memory order LAPACK wants
     if singular:
-        return None
-    similar, _ = lapack.dsygst(cov_y.T, lower, itype=3, lower=1)  # LᵀΣyL
+        factor = _factor(cov_x)  # of fewer rows than columns: n below d
+        similar = factor @ cov_y @ factor.T
+    else:
+        similar, _ = lapack.dsygst(cov_y.T, lower, itype=3, lower=1)  # LᵀΣyL
+    if not similar.size:
+        return 0.0
     values = eigvalsh(similar, driver="evd", overwrite_a=True, check_finite=False)
     smallest_told = len(values) * np.finfo(np.float64).eps * values[-1]
     return float(np.sqrt(values).sum()) if values[0] > smallest_told else None
@@ -277,13 +281,25 @@ def _mmd(
     size_x, size_y = in_x.sum(axis=1), in_y.sum(axis=1)
     within = np.zeros(len(in_x))
     for rows, members, size in ((x, in_x, size_x), (y, in_y, size_y)):
-        total = _subset_sums(kernel, rows, rows, members, members)
+        total = _sums_within(kernel, rows, members)
         if unbiased:
             squares = np.concatenate([np.einsum("nd,nd->n", block, block) for block in _blocks(rows)])
             within += (total - members @ kernel(squares)) / (size * (size - 1))
         else:
             within += total / size**2
     return np.asarray(within - 2 * _subset_sums(kernel, x, y, in_x, in_y) / (size_x * size_y))
+
+
+def _sums_within(kernel: Kernel, x: Features, members: Float64[np.ndarray, "_k _n"]) -> Float64[np.ndarray, " _k"]:
+    """Sum of the kernel over each subset times itself: the Gram matrix is symmetric, half of its blocks are enough."""
+    total = np.zeros(len(members))
+    for start, block in enumerate(_blocks(x)):
+        mine = members[:, start * BLOCK : (start + 1) * BLOCK]
+        for other, beside in enumerate(_blocks(x[: (start + 1) * BLOCK])):
+            theirs = members[:, other * BLOCK : (other + 1) * BLOCK]
+            sums = np.einsum("km,km->k", mine @ kernel(block @ beside.T), theirs)
+            total += sums if other == start else 2 * sums
+    return total
 
 
 def _subset_sums(

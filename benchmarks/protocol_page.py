@@ -12,8 +12,8 @@ HEAD = """# Protocols
 <!-- made by benchmarks/protocol_page.py from benchmarks/protocols/*.toml and cvbench/core/fields.py -->
 
 A protocol is all that changes a number: which frames are read, how they are resized, how the model is fed, how pixels
-become bytes, how rows become a score. `cvbench list protocols` and `cvbench list fields` print what stands here; why two
-of them give different numbers is on [another page](why-your-number-differs.md).
+become bytes, how rows become a score. `cvbench list protocols` and `cvbench list fields` print what stands here; why
+two of them give different numbers is on [another page](why-your-number-differs.md).
 
 ```
 cvbench run --models my_vae.py:build --data clips/ --protocol wfvae-2411
@@ -33,8 +33,8 @@ through = "none"
 ```
 
 Scores of two protocols never share a column. Where a clip has fewer frames than a protocol with `short=skip` takes, it
-is left out and a footnote says how many. `mode`, `fp32` and the rest are as in the paper's protocol wherever a project's
-code says nothing else.
+is left out and a footnote says how many. `mode`, `fp32` and the rest are as in the paper's protocol wherever a
+project's code says nothing else.
 """
 
 
@@ -56,7 +56,8 @@ def _fields() -> Iterator[str]:
 def _protocol(name: str, origin: Origin) -> Iterator[str]:
     p = PROTOCOLS[name]
     yield f"## {name}\n"
-    yield f"{origin.about}. Source: {origin.repository} at {origin.commit} ({', '.join(origin.files)}). Data: {origin.data}.\n"
+    source = f"{origin.repository} at {origin.commit} ({', '.join(origin.files)})"
+    yield f"{origin.about}. Source: {source}. Data: {origin.data}.\n"
     fields = [f"`{f.name}={as_text(getattr(p, f.name))}`" for f in settable() if getattr(p, f.name) != f.default]
     yield f"Fields: {', '.join(fields)}.\n"
     kinds = (

@@ -9,6 +9,7 @@ COMMANDS = {
     "report": "Write one HTML file: tables, plots, per-frame curves, clips with a wipe and difference maps.",
     "compare": "Compare two runs, or models of one run, sample by sample: is the difference real?",
     "explain": "Say why two protocols, or two records, give different numbers, step by step.",
+    "reproduce": "Run another project's protocol, and say whether its published numbers are met.",
     "check": "Check a run against a baseline: what got worse?",
     "baseline": "Store scores for later runs to be checked against.",
     "interpolate": "Put frames between the frames of a clip, or of every clip in a folder.",

@@ -10,6 +10,7 @@ from cvbench.commands.options import matching
 from cvbench.core.errors import UnknownName
 from cvbench.core.fields import as_text, choices, settable
 from cvbench.core.protocol import PROTOCOLS, origin
+from cvbench.core.published import published
 from cvbench.core.suites import load_suite, suite_names
 from cvbench.data import DATASETS
 from cvbench.metrics import ALIASES, METRICS
@@ -101,6 +102,27 @@ def list_fields() -> Rows:
     return ("field", "acts at", "values", "default", "what"), rows
 
 
+def list_published() -> Rows:
+    """Return published scores, each with protocol, data, source, and what the source leaves open."""
+    rows: list[tuple[str, ...]] = [
+        (
+            s.model,
+            s.protocol,
+            s.data,
+            str(s.n or "?"),
+            " ".join(f"{k}={v:g}" for k, v in s.cells.items()),
+            s.source,
+            s.open,
+        )
+        for s in published()
+    ]
+    return ("model", "protocol", "data", "n", "scores", "source", "left open"), rows
+
+
+KINDS = {"published": "model with published scores"}
+"""What an entry of a list is called, where it is not the list's name without its s."""
+
+
 LISTS: dict[str, Callable[[], Rows]] = {
     "models": list_models,
     "data": list_data,
@@ -108,6 +130,7 @@ LISTS: dict[str, Callable[[], Rows]] = {
     "suites": list_suites,
     "protocols": list_protocols,
     "fields": list_fields,
+    "published": list_published,
 }
 
 
@@ -137,7 +160,8 @@ def command(what: str | None, names: Sequence[str]) -> int:
 
 def chosen(what: str, names: Sequence[str], known: Sequence[str]) -> Collection[str]:
     """Return the names of a list that were asked for. Raises UnknownName for what matches nothing."""
-    found = expanded(names, MODELS) if what == "models" else [n for p in names for n in matching(what[:-1], p, known)]
+    kind = KINDS.get(what, what.removesuffix("s"))
+    found = expanded(names, MODELS) if what == "models" else [n for p in names for n in matching(kind, p, known)]
     if unknown := [name for name in found if name not in known]:
-        raise UnknownName(what.removesuffix("s"), unknown[0], known)
+        raise UnknownName(kind, unknown[0], known)
     return found

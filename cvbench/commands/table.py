@@ -10,7 +10,10 @@ from cvbench.commands.codes import DONE
 from cvbench.commands.console import echo
 from cvbench.commands.options import existing, listed
 from cvbench.core.errors import UsageError
+from cvbench.core.protocol import protocol
+from cvbench.core.published import find
 from cvbench.core.records import RunRecord, read_records
+from cvbench.core.walk import differing
 from cvbench.tables import Table
 from cvbench.tables.temporal import build_temporal
 
@@ -25,6 +28,10 @@ from cvbench.tables.temporal import build_temporal
     "--format", "form", type=click.Choice(["md", "html", "csv", "latex", "json"]), default="md", show_default=True
 )
 @click.option("--published", is_flag=True, help="The published cells too, with the difference.")
+@click.option(
+    "--published-by", "by", metavar="PROTOCOL",
+    help="Under the table what was published under this protocol, for records of the same protocol and data.",
+)  # fmt: skip
 @click.option("--intervals", "--ci", "intervals", is_flag=True, help="Print 95 % intervals.")
 @click.option("--allow-mixed", is_flag=True, help="Footnote scores whose signatures differ instead of refusing them.")
 @click.option("--sort", metavar="COLUMN", help="Sort by a column, best first.  [default: as typed for `run`]")
@@ -36,6 +43,7 @@ def command(
     runs: Sequence[Path],
     form: str,
     published: bool,
+    by: str | None,
     intervals: bool,
     allow_mixed: bool,
     sort: str | None,
@@ -68,6 +76,8 @@ def command(
     name = published_table(what, extra=bool(runs or published))
     if temporal and (name or intervals):
         raise UsageError("--temporal makes its own table of records: cvbench table RUN_OR_FOLDER --temporal")
+    if by and (name or temporal):
+        raise UsageError("--published-by is about records: cvbench table RUN_OR_FOLDER --published-by PROTOCOL")
     if name and (sort or columns or rows):
         raise UsageError("--sort, --columns and --rows are about records: cvbench table RUN_OR_FOLDER")
     if temporal:
@@ -75,10 +85,31 @@ def command(
     elif name:
         table = fill(name, runs, published=published, intervals=intervals, allow_mixed=allow_mixed)
     else:
-        table = tables.lay_out(chosen_records(what, rows), intervals=intervals, allow_mixed=allow_mixed)
+        records = chosen_records(what, rows)
+        table = tables.lay_out(records, intervals=intervals, allow_mixed=allow_mixed)
+        table.remarks += published_by(records, by) if by else []
     table = tables.arranged(table, listed(columns), sort or "")
     echo(tables.FORMATS[form](table), nl=False)
     return DONE
+
+
+def published_by(records: Sequence[RunRecord], name: str) -> list[str]:
+    """Return what was published under a protocol for the models and data of records of that very protocol.
+
+    Of others it says why nothing stands beside them. Raises UnknownName.
+    """
+    asked, lines = protocol(name), []
+    for record in records:
+        where = f"{record.model.name} on {record.data.name}"
+        if fields := differing(asked, record.protocol):
+            lines.append(f"{where}: nothing published stands beside it, for {', '.join(fields)} differ from {name}")
+            continue
+        for score in find(name, record.model.name, record.data.name):
+            cells = ", ".join(f"{metric} {value:g}" for metric, value in score.cells.items())
+            n = f", n = {score.n}" if score.n else ""
+            left = f"; left open: {score.open}" if score.open else ""
+            lines.append(f"{where}, published under {name}: {cells} ({score.source}{n}{left})")
+    return list(dict.fromkeys(lines)) or [f"nothing is published under {name} for these models and data"]
 
 
 def chosen_records(what: Sequence[str], rows: Sequence[str]) -> Sequence[RunRecord]:

@@ -1,0 +1,47 @@
+"""Published scores: what papers and notes print for a model, under their protocol, on their data. No torch."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import msgspec
+
+from cvbench.core.suites import folder
+
+
+@dataclass(frozen=True)
+class Published:
+    """Scores of one model in one source. `n` is the number of samples, 0 where the source does not say.
+
+    `cells` are values by metric, as the source prints them; `open` is what the source leaves open.
+    """
+
+    model: str
+    protocol: str
+    data: str
+    source: str
+    n: int
+    open: str
+    cells: Mapping[str, float]
+
+    def half(self, metric: str) -> float:
+        """Return half of the last digit that the source prints: what its rounding may hide."""
+        places = len(repr(self.cells[metric]).partition(".")[2])
+        return 0.5 * 10.0**-places
+
+
+@cache
+def published() -> Sequence[Published]:
+    """Return all published scores that are known."""
+    raw = tomllib.loads((folder() / "published.toml").read_text(encoding="utf-8"))
+    return msgspec.convert(raw["score"], list[Published])
+
+
+def find(protocol: str, model: str = "", data: str = "") -> list[Published]:
+    """Return the scores under a protocol, of a model and on a data set where these are said."""
+    return [
+        score
+        for score in published()
+        if score.protocol == protocol and model in ("", score.model) and data in ("", score.data)
+    ]

@@ -1,0 +1,79 @@
+"""Published numbers: listed, beside a run's table, and as the verdict of a reproduction."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import record, scene
+from PIL import Image
+
+from cvbench.cli import run_program
+from cvbench.commands import reproduce, table
+from cvbench.core.protocol import PROTOCOLS
+from cvbench.core.published import Published, find, published
+from cvbench.core.records import Score
+from cvbench.metrics import ALIASES, METRICS
+
+NOT_OURS = ("gfid of SiT-XL", "gfid of SiT-B", "ifid", "fid", "clip", "pic", "fvd", "kvd", "frame_consistency",
+            "text_alignment")  # fmt: skip
+
+
+def test_every_published_score_is_of_a_known_protocol_and_says_where_it_stands() -> None:
+    assert len(published()) > 80
+    for score in published():
+        assert score.protocol in PROTOCOLS
+        assert score.source
+        assert score.cells
+        assert all(name in METRICS or name in ALIASES or name in NOT_OURS for name in score.cells), score
+    (cell,) = find("dcae-2410", "dc-ae-f64c128")
+    assert (cell.cells["rfid"], cell.cells["psnr"], cell.n) == (0.2168, 26.149, 50000)
+    assert [s.cells["psnr"] for s in find("wfvae-2411", "cvvae")] == [30.76, 30.18]
+    assert [s.cells["psnr"] for s in find("cvvae-2405", "cvvae", "webvid-val")] == [28.5]
+
+
+def test_a_list_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program(["list", "published", "vidtok-kl16"]) == 0
+    shown = capsys.readouterr().out
+    assert "psnr=35.13" in shown
+    assert "cvvae" not in shown
+    assert run_program(["list", "published", "nobody"]) == 2
+    assert "published scores" in capsys.readouterr().err
+
+
+THEIRS = Published("m", "wfvae-2411", "d", "a paper", 10, "", {"psnr": 30.0, "ssim": 0.9})
+
+
+@pytest.mark.parametrize(("value", "low", "high", "word"), [
+    (30.2, 29.8, 30.6, "agrees"), (30.2, 30.02, 30.6, "agrees"), (30.2, 30.06, 30.6, "differs"),
+    (30.06, None, None, "agrees"), (30.08, None, None, "differs"),
+])  # fmt: skip
+def test_numbers_agree_within_rounding_and_what_n_allows(
+    value: float, low: float | None, high: float | None, word: str
+) -> None:
+    made = record()
+    score = Score(value, low, high, 10, made.scores["psnr"].signature)
+    assert reproduce.verdict(replace(made, scores={"psnr": score}), THEIRS, "psnr")[-1] == word
+    assert reproduce.verdict(replace(made, scores={"psnr": score}), THEIRS, "ssim")[-1] == "not measured"
+
+
+def test_nothing_published_stands_beside_another_protocols_score() -> None:
+    same = replace(record("cvvae", "webvid-val"), protocol=PROTOCOLS["wfvae-2411"])
+    (line,) = table.published_by([same], "wfvae-2411")
+    assert "psnr 30.76" in line
+    (line,) = table.published_by([replace(same, protocol=replace(same.protocol, through="none"))], "wfvae-2411")
+    assert "through differ" in line
+    assert "30.76" not in line
+    (line,) = table.published_by([replace(same, data=replace(same.data, name="clips"))], "wfvae-2411")
+    assert line.startswith("nothing is published")
+
+
+def test_a_reproduction_that_does_not_agree_exits_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                     capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    for k in range(3):
+        Image.fromarray(scene(1, 48, 64, k)[:, 0].transpose(1, 2, 0)).save(tmp_path / f"{k}.png")
+    stated = Published("pool-8x8", "dcae-2410", "pics", "a paper", 3, "much", {"psnr": 80.0})
+    monkeypatch.setattr(reproduce, "find", lambda base, model="", data="": [stated] if base == "dcae-2410" else [])
+    words = ["reproduce", "dcae-2410", "--models", "pool-8x8", "--data", f"pics={tmp_path}", "--set", "size=32"]
+    assert run_program(words) == 1
+    assert "differs" in capsys.readouterr().out
+    assert run_program(["reproduce", "cvbench-1", "--data", str(tmp_path)]) == 2

@@ -51,6 +51,19 @@ def scene(t: int, h: int, w: int, seed: int = 0) -> np.ndarray:
 
 
 @pytest.fixture
+def textures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fit Gaussian generators to smooth noise: drawing the built-in scenes takes seconds."""
+    from cvbench.generators import gaussian
+
+    def latents(_vae: object) -> list[np.ndarray]:
+        noise = np.random.default_rng(0).standard_normal((6, 4, 2, 40, 40))
+        return list(noise[..., 4:-4, 4:-4] + noise[..., 3:-5, 4:-4] + noise[..., 4:-4, 3:-5])
+
+    gaussian.fitted.cache_clear()
+    monkeypatch.setattr(gaussian, "_latents", latents)
+
+
+@pytest.fixture
 def pictures(tmp_path: Path) -> Path:
     """A folder with three images of 64×48 and one clip of frames (5 × 64×48)."""
     folder = tmp_path / "pictures"

@@ -6,8 +6,10 @@ from pathlib import Path
 import click
 import pytest
 
+from cvbench import generators
 from cvbench.cli import cli, run_program
 from cvbench.commands import COMMANDS
+from cvbench.core.errors import UsageError
 from cvbench.core.protocol import protocol
 from cvbench.core.suites import load_suite
 from cvbench.data import DATASETS
@@ -94,6 +96,14 @@ def make(word: str) -> None:
         path.mkdir(parents=True, exist_ok=True)
 
 
+def is_row(spec: str) -> bool:
+    """Tell a generator, alone or with a VAE."""
+    try:
+        return spec.partition("+")[2].partition("@")[0] in ("", *MODELS) and bool(generators.parse(spec))
+    except UsageError:
+        return False
+
+
 def check_names(context: click.Context) -> None:
     """Raise UsageError for a name that stands in no registry; words in capitals stand for any."""
     given = context.params
@@ -103,7 +113,13 @@ def check_names(context: click.Context) -> None:
         protocol(given.get("protocol") or "cvbench-1", [c for c in given["changes"] if not c.isupper()])
     for name, known in (("models", MODELS), ("metrics", [*METRICS, *ALIASES])):
         for spec in expanded(split(given.get(name) or (), MODELS), MODELS):
-            if not (spec.isupper() or spec.partition("@")[0] in known or re.search(r"\.py:|^hf:|[/=]|:\w+$", spec)):
+            known_row = name == "models" and is_row(spec)
+            if not (
+                known_row
+                or spec.isupper()
+                or spec.partition("@")[0] in known
+                or re.search(r"\.py:|^hf:|[/=]|:\w+$", spec)
+            ):
                 raise click.UsageError(f"no {name} {spec}")
     for spec in given.get("data") or ():
         place = spec.partition("=")[2] or spec

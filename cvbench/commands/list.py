@@ -13,6 +13,7 @@ from cvbench.core.protocol import PROTOCOLS, origin
 from cvbench.core.published import published
 from cvbench.core.suites import load_suite, suite_names
 from cvbench.data import DATASETS
+from cvbench.generators import GENERATORS, GeneratorEntry, weights_name
 from cvbench.metrics import ALIASES, METRICS
 from cvbench.models import MODELS
 from cvbench.models.entry import ModelEntry
@@ -77,14 +78,39 @@ def list_protocols() -> Rows:
         fields = [f for f in settable() if getattr(p, f.name) != f.default]
         said = " ".join(f"{f.name}={as_text(getattr(p, f.name))}" for f in fields) or "the defaults"
         source = f"{found.repository} {found.commit}" if found else "cvbench"
-        rows.append((name, str(p.version), found.about if found else OURS[name], source, said))
+        told = f" (open: {'; '.join(found.open)})" if found and found.open else ""
+        rows.append((name, str(p.version), (found.about if found else OURS[name]) + told, source, said))
     return ("protocol", "version", "what", "source", "fields that differ from the defaults (--set FIELD=VALUE)"), rows
 
 
 OURS = {
     "cvvae-2405": "the tables of CV-VAE's paper: 33 frames, stride 3, 256², bicubic",
     "cvbench-1": "cvbench's own: 17 frames, stride 1",
+    "cvbench-gen-1": "generators with settings of their own",
 }
+
+
+def list_generators() -> Rows:
+    """Return the generators: what each makes, whose latents, with which settings, under which licence."""
+    head = ("generator", "makes", "what", "VAE", "latents", "scale", "settings", "TFLOP a sample", "licence", "weights")
+    return head, [(name, *_generator(name, entry)) for name, entry in GENERATORS.items()]
+
+
+def _generator(name: str, entry: GeneratorEntry) -> tuple[str, ...]:
+    settings = entry.settings(PROTOCOLS["cvbench-gen-1"])
+    where = f"{entry.repo}@{entry.revision}{' (gated)' if entry.gated else ''}, as {weights_name(name)}"
+    cost = entry.cost(settings)
+    return (
+        entry.task,
+        entry.about,
+        entry.vae,
+        "×".join(map(str, entry.latent)),
+        entry.scale,
+        ", ".join(f"{k}={v}" for k, v in settings.as_dict().items()),
+        f"{cost:,.0f}" if cost else "–",
+        entry.licence,
+        where if entry.repo else "built in",
+    )
 
 
 def list_fields() -> Rows:
@@ -125,6 +151,7 @@ KINDS = {"published": "model with published scores"}
 
 LISTS: dict[str, Callable[[], Rows]] = {
     "models": list_models,
+    "generators": list_generators,
     "data": list_data,
     "metrics": list_metrics,
     "suites": list_suites,

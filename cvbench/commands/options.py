@@ -23,6 +23,11 @@ def model_names(texts: Sequence[str], default: Sequence[str] = ()) -> tuple[str,
     return expanded(_some("--models", texts, split(texts, MODELS), default), MODELS)
 
 
+def generator_names(texts: Sequence[str], default: Sequence[str]) -> tuple[str, ...]:
+    """Return the rows GENERATOR[+VAE] given with --models; options behind an @ may hold commas. Raises UsageError."""
+    return tuple(dict.fromkeys(_some("--models", texts, split(texts, {}), default)))
+
+
 def listed(texts: Iterable[str]) -> list[str]:
     """Return names given with commas, repetition or both."""
     return [name for text in texts for name in map(str.strip, text.split(",")) if name]

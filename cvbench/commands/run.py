@@ -11,12 +11,14 @@ import click
 from cvbench.commands import processes
 from cvbench.commands.console import line, progress_bar
 from cvbench.commands.demo import conclude, is_demo
+from cvbench.commands.drawing import agreeing, check_kind, chosen_protocol, request_of
 from cvbench.commands.journal import Journal, journal
 from cvbench.commands.options import (
     changes_of,
     check_folder,
     count_of,
     data_names,
+    generator_names,
     metric_names,
     model_names,
     weights_of,
@@ -78,6 +80,11 @@ table's footnotes), 4 an error of cvbench itself, 130 interrupted.
 @click.option(
     "--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change a field of the protocol; repeatable."
 )
+@click.option(
+    "--prompts", type=click.Path(exists=True, dir_okay=False, path_type=Path), metavar="FILE",
+    help="Suites of generators: CSV, JSON or text of name,prompt in place of --data.",
+)  # fmt: skip
+@click.option("--yes", is_flag=True, help="Suites of generators: begin also what takes over an hour.")
 @click.option("--limit", type=click.IntRange(1), help="Only N samples of each data set.")
 @click.option(
     "--pick", type=click.Choice(["first", "hash"]), default="first", show_default=True,
@@ -118,6 +125,8 @@ def command(**given: Any) -> int:
     refuse_unused(given, suite)
     out = given["out"] or Path("reports") / suite.name
     check_folder(out)
+    if suite.makes:
+        return run_generation(given, suite, out)
     asked, notes = read_request(given, suite, out)
     if given["dry_run"]:
         return show_plan(suite, requested(asked))
@@ -172,24 +181,27 @@ def carry_out(
     log: Journal | None = None,
     shown: bool = True,
     key: str | None = None,
+    yes: bool = False,
 ) -> Sequence[RunRecord]:
     """Run the task of a suite under a progress bar; what a user should know is passed to `tell`.
 
     A run that left nothing to say is remembered under `key`.
     """
     from cvbench.engine import clock, memory, watch  # torch, for which no help waits
-    from cvbench.tasks import crossdecoding, reconstruction
+    from cvbench.tasks import crossdecoding, generation, reconstruction
 
     memory.keep_buffers()
     memory.settle_threads()
-    tasks = {"reconstruct": reconstruction.run, "compat": crossdecoding.run}
+    drawn: Any = partial(generation.run, agree=agreeing(yes=yes))
+    tasks = {"reconstruct": reconstruction.run, "compat": crossdecoding.run, "generate": drawn}
     store, told = store or FileStore(), dict[str, None]()
     with (
         progress_bar(ranks.speaks and shown) as progress,
         clock.running() as times,
         watch.watched(progress.hear, *([log.hear] if log else [])),
     ):
-        records = tasks[suite.task](request, progress, store, lambda word: told.update({word: None}))
+        run: Any = tasks[suite.task]
+        records: Sequence[RunRecord] = run(request, progress, store, lambda word: told.update({word: None}))
     if request.out and not (told or store.trouble):
         finished.remember(key, records, request.out, store)
     for word in filter(None, dict.fromkeys([*told, store.trouble, *ranks.words, clock.summary(times.total())])):
@@ -198,14 +210,19 @@ def carry_out(
     return records
 
 
-UNUSED: Mapping[str, Sequence[str]] = {"reconstruct": (), "compat": ("speed", "batch", "pictures")}
+UNUSED: Mapping[str, Sequence[str]] = {
+    "reconstruct": ("prompts", "yes"),
+    "compat": ("speed", "batch", "pictures", "prompts", "yes"),
+    "generate": ("shard", "devices", "dry_run"),
+}
 """Options that a task does not take."""
-PICTURES = 6
 
 
 def refuse_unused(given: Mapping[str, Any], suite: Suite) -> None:
     """Raise UsageError for options that ask the suite's task for what it does not do."""
-    unused = [f"--{name}" for name in UNUSED[suite.task] if given[name] and given[name] != "auto"]
+    if suite.makes and processes.here().world > 1:
+        raise UsageError(f"the suite {suite.name} draws in one process; start it without torchrun or srun")
+    unused = [f"--{name.replace('_', '-')}" for name in UNUSED[suite.task] if given[name] and given[name] != "auto"]
     if unused:
         what = f"the suite {suite.name} ({suite.task}) takes no such option"
         raise UsageError(f"{' and '.join(unused)}: {what}; leave it out")
@@ -255,11 +272,49 @@ def read_request(given: Mapping[str, Any], suite: Suite, out: Path) -> tuple[dic
     return asked, notes
 
 
+def run_generation(given: Mapping[str, Any], suite: Suite, out: Path) -> int:
+    """Run a suite of generators, write and print."""
+    request, notes = build_generation(given, suite, out)
+    with journal(out, typed(), written=True, aloud=given["verbose"]) as log, processes.joined(given, out) as ranks:
+        tell = partial(said, log, quiet=given["quiet"])
+        for note in notes:
+            tell(note)
+        shown = not (given["quiet"] or given["verbose"])
+        records = carry_out(suite, request, ranks, tell=tell, log=log, shown=shown, yes=given["yes"])
+        for record in records:
+            log.note(f"{record.model.name} on {record.data.name}: {record.error or state(record)}")
+        code = finish(records, suite.name, out, intervals=given["intervals"], quiet=given["quiet"])
+        log.note(f"ended with {code}")
+    return code
+
+
+def build_generation(given: Mapping[str, Any], suite: Suite, out: Path) -> tuple["Request", list[str]]:
+    """Turn options into a request for generators; return it with what the user should be told."""
+    rows = generator_names(given["models"], suite.models)
+    check_kind(rows, suite.makes, suite.name)
+    if given["init"] == "random":
+        raise UsageError("--init random: untrained generators draw noise; gaussian-t2i, -i2v and -t2v need no weights")
+    if given["prompts"] and given["data"]:
+        raise UsageError("--prompts and --data both say what samples are made from; give one of them")
+    config = load_config(Path.cwd(), DATASETS, known_weights())
+    asked = data_names(given["data"], config.data)
+    data, notes = ((), []) if given["prompts"] else choose_data(asked, suite, config.data)
+    weights = {**config.weights, **weights_of(given["weights"])}
+    metrics = metric_names(given["metrics"], (), "drawing")
+    if not metrics:
+        metrics, words = default_metrics(suite, chosen_protocol(given, rows), weights, "drawing")
+        notes = [*notes, *words]
+    speed = suite.speed if given["speed"] is None else given["speed"]
+    return request_of(given, rows, data, metrics, config, out, speed=speed), notes
+
+
 def default_metrics(
-    suite: Suite, chosen: EvalProtocol, weights: Mapping[str, Path]
+    suite: Suite, chosen: EvalProtocol, weights: Mapping[str, Path], task: "Task" = "reconstruction"
 ) -> tuple[tuple[str, ...], list[str]]:
     """Return a suite's metrics: those that need no download, and those whose weights are here; of others a word."""
-    wanted = {name: missing_weights(METRICS[name].network, weights) for name in resolve(suite.where_found, chosen)}
+    wanted = {
+        name: missing_weights(METRICS[name].network, weights) for name in resolve(suite.where_found, chosen, task)
+    }
     words = [
         f"{name} is left out, for {file} is not on this machine: `cvbench weights fetch {name}` gets it, "
         f"--weights {name}=PATH names it, and --metrics {','.join(suite.metrics)},{name} insists"

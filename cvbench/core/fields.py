@@ -8,10 +8,13 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args, get_o
 from cvbench.core.errors import UnknownName, UsageError
 from cvbench.core.types import Sampling
 
-Stage = Literal["read", "prepare", "code", "measure", "reduce"]
-"""Where a field acts: which frames are read, how they become prepared pixels, how the model codes those, how the
-reconstruction is measured, how rows are reduced to a score. Cache keys are made of the stages up to their own."""
+Stage = Literal["read", "prepare", "draw", "code", "measure", "reduce"]
+"""Where a field acts: which frames are read, how they become prepared pixels, how a generator draws latents, how the
+model codes, how the reconstruction is measured, how rows are reduced to a score. Cache keys are made of the stages up
+to their own."""
 Size: TypeAlias = int | tuple[int, int] | None
+Number: TypeAlias = int | float | None
+DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
 T = TypeVar("T")
 WHOLE = re.compile(r"-?[0-9]{1,9}", re.ASCII)
 RECTANGLE = re.compile(r"([0-9]{1,6})[x×]([0-9]{1,6})", re.ASCII)
@@ -192,6 +195,15 @@ class EvalProtocol:
         form=AVERAGE_NETS,
     )  # fmt: skip
     reader: Literal["pyav", "decord"] = _at("read", "reader", "pyav", "what decodes the files")
+    steps: Number = _at("draw", "draw", None, "of a generator's scheduler; none is the generator's own, here and below")  # noqa: RUF009
+    guidance: Number = _at("draw", "draw", None, "weight of the condition; of videos, in the last frame")  # noqa: RUF009
+    guidance_first: Number = _at("draw", "draw", None, "the same in the first frame of videos")  # noqa: RUF009
+    scheduler: Literal["own", "euler", "ddim", "pndm"] = _at("draw", "draw", "own", "which one takes the steps")
+    video_frames: Number = _at("draw", "draw", None, "frames that the generator is asked for")  # noqa: RUF009
+    video_fps: Number = _at("draw", "draw", None, "frame rate that the generator is told")  # noqa: RUF009
+    motion: Number = _at("draw", "draw", None, "number of the motion bucket that the generator is told")  # noqa: RUF009
+    noise: Number = _at("draw", "draw", None, "added to the first frame that the generator is given")  # noqa: RUF009
+    drawn_in: Literal["own", "fp32", "fp16", "bf16"] = _at("draw", "draw", "own", "dtype of the generator's networks")
 
     @property
     def sampling(self) -> Sampling:
@@ -277,8 +289,10 @@ def parse_value(kind: "Field[Any]", text: str) -> Any:
         return text
     if kind.type in (int, int | str, Size) and WHOLE.fullmatch(text):
         return int(text)
-    if kind.type == Size and text.lower() == "none":
+    if kind.type in (Size, Number) and text.lower() == "none":
         return None
+    if kind.type == Number and DECIMAL.fullmatch(text):
+        return int(text) if WHOLE.fullmatch(text) else float(text)
     if kind.type == Size and (sides := RECTANGLE.fullmatch(text)):
         return int(sides[1]), int(sides[2])
     raise UsageError(f"{kind.name} cannot be {text[:80]!r}; it takes {' or '.join(map(str, choices(kind)))}")
@@ -293,6 +307,8 @@ def choices(kind: "Field[Any]") -> tuple[object, ...]:
         return get_args(kind.type)
     if kind.type is bool:
         return ("true", "false")
+    if kind.type == Number:
+        return ("a number", "none")
     return ("a whole number", "HEIGHTxWIDTH", "none") if kind.type == Size else ("a whole number",)
 
 

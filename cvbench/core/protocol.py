@@ -76,6 +76,7 @@ ORIGINS: dict[str, Origin] = {}
 PROTOCOLS: dict[str, EvalProtocol] = {
     "cvvae-2405": EvalProtocol("cvvae-2405", 1),
     "cvbench-1": EvalProtocol("cvbench-1", 1, frames=17, stride=1),
+    "cvbench-gen-1": EvalProtocol("cvbench-gen-1", 1, frames=16, stride=1, size=None),
 }
 """Ours, and those of other projects from their files."""
 

@@ -117,7 +117,8 @@ class RunRecord:
     such samples, as flicker of images: no failure. `error` is set when the model could not run at all, `error_kind`
     is then the name of the error's class (in `cvbench.core.errors`, where it is one of ours). `precision_db` is the
     PSNR between one clip's reconstructions in half precision and in float32. `crossing` is of the compat suite: which
-    model encoded which view, which decoded, and what is known of the latents. `notes` say what went wrong beside the
+    model encoded which view, which decoded, and what is known of the latents. `generation` is of samples that a
+    generator drew: how, who decoded them, and whether that VAE can (`gate`). `notes` say what went wrong beside the
     scores. `environment` is of the runs that measured the rows; `speed`, `environment` and `created` are the parts in
     which two equal runs may differ.
     """
@@ -136,6 +137,7 @@ class RunRecord:
     speed: Mapping[str, Any] | None = None
     precision_db: float | None = None
     crossing: Mapping[str, Any] | None = None
+    generation: Mapping[str, Any] | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     notes: Sequence[str] = field(default_factory=list)
@@ -158,7 +160,11 @@ class RunRecord:
     def to_json(self) -> str:
         """Return strict JSON: no NaN, no Infinity; one sample a line."""
         bare = asdict(replace(self, samples=[], scores={}))  # copied value by value, which samples need not be
-        late = ("notes", "inapplicable")  # fields that older readers do not know, left out while they are empty
+        late = (
+            "notes",
+            "inapplicable",
+            "generation",
+        )  # fields that older readers do not know, left out while they are empty
         parts = {name: value for name, value in bare.items() if name != "samples" and (name not in late or value)}
         parts |= {"protocol": self.protocol.as_dict(), "scores": {k: _plain(s) for k, s in self.scores.items()}}
         head = json.dumps(parts, indent=1, ensure_ascii=False, allow_nan=False)

@@ -9,6 +9,7 @@ from cvbench.core.fields import EvalProtocol, Stage
 
 ACTING: Mapping[Stage, tuple[Stage, ...]] = {
     "prepare": ("read", "prepare"),
+    "draw": ("draw",),
     "code": ("code",),
     "measure": ("code", "measure"),
 }

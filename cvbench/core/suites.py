@@ -15,7 +15,8 @@ class Suite:
     """Models, data sets (with what stands in when none is configured), metrics and protocol.
 
     `where_found` are metrics that join where their weights are on the machine: what a suite does by default needs no
-    download. `task` is what is done with the models: each reconstructs by itself, or they decode each other's latents.
+    download. `task` is what is done with the models: each reconstructs by itself, they decode each
+    other's latents, or those of generators, which the suite `makes` pictures or videos with (t2i, i2v, t2v).
     """
 
     name: str
@@ -27,7 +28,8 @@ class Suite:
     protocol: str = "cvbench-1"
     speed: bool = False
     where_found: tuple[str, ...] = ()
-    task: Literal["reconstruct", "compat"] = "reconstruct"
+    task: Literal["reconstruct", "compat", "generate"] = "reconstruct"
+    makes: str = ""
 
 
 def folder() -> Path:

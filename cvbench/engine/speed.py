@@ -58,6 +58,23 @@ def measure_speed(subject: Subject, videos: Videos) -> dict[str, float | int | s
     }
 
 
+def measure_decoding(decode: Callable[[], Videos], device: torch.device) -> dict[str, float | int | str | None]:
+    """Time a call that decodes one sample, as `measure_speed` does; nothing is encoded, and `shape` is the result's."""
+    made, peak = _peak(decode, device)
+    seconds, runs = _time(decode, device)
+    return {
+        "encode_fps": None,
+        "decode_fps": made.shape[2] / seconds if seconds > RESOLUTION else None,
+        "encode_ms": None,
+        "decode_ms": 1000 * seconds if seconds > RESOLUTION else None,
+        "peak_mib": None if peak is None else peak / 2**20,
+        "shape": "x".join(map(str, made.shape)),
+        "runs": runs,
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+    }
+
+
 def _time(call: Callable[[], T], device: torch.device) -> tuple[float, int]:
     """Return the median seconds of a call, and how often it ran within the budget (1 to 10 times)."""
     seconds: list[float] = []

@@ -174,7 +174,8 @@ def _unit(rows: np.ndarray) -> np.ndarray:
 
 
 Derive = Callable[[np.ndarray, np.ndarray | None], np.ndarray]
-Task = Literal["reconstruction", "generation"]
+Task = Literal["reconstruction", "generation", "drawing"]
+"""What a metric is of: reconstructions; generated samples; samples of a generator, decoded by several VAEs."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,9 @@ class Metric:
     and, where `partner` names one, of the prompt or picture that it was made from.
 
     `side` is "nets" where the probe sees what the protocol shows to networks.
+
+    Of samples that several VAEs decoded from the same latents, `aligned` takes the frames at the positions of the base
+    VAE's, and `change_of` names the metric whose difference from the base VAE's sample this is.
 
     `reduced_by` names the protocol's fields that `per_sample` and `of_mean` ask for. `least` and `most` bound what the
     metric can be. `tolerance` is how much worse a stored score may become, in the metric's unit; None stands for a
@@ -215,6 +219,8 @@ class Metric:
     derive: Derive | None = None
     partner: Literal["", "prompt", "first frame"] = ""
     side: Literal["pixels", "nets"] = "pixels"
+    aligned: bool = False
+    change_of: str = ""
 
     @property
     def network(self) -> str:
@@ -264,6 +270,13 @@ def _derived(
     return Metric(
         probe, "higher", label, about=about, task="generation", features=features, derive=derive, partner=partner,
         least=-1.0, most=1.0,
+    )  # fmt: skip
+
+
+def _change(of: str, features: str, label: str, about: str) -> Metric:
+    return Metric(
+        f"{of}-change", "higher", label, about=about, task="drawing", features=features, change_of=of, digits=4,
+        least=-2.0, most=2.0,
     )  # fmt: skip
 
 
@@ -342,6 +355,15 @@ METRICS = {
     "pic": _derived(
         "pic", "PIC", "dreamsim", cosines, "first frame", "1 - DreamSim of each frame and the input picture, mean"
     ),
+    "fvd-aligned": _of_sets(
+        "i3d-direct224", "FVD aligned", 2, frechet_of_sets, "FVD of the frames at the base VAE's positions",
+        task="drawing", aligned=True,
+    ),
+    "kvd-aligned": _of_sets(
+        "i3d-direct224", "KVD aligned", 3, polynomial_mmd, "KVD of the same", task="drawing", aligned=True
+    ),
+    "clip-change": _change("clip", "clip", "ΔCLIP", "CLIP minus that of the base VAE's picture, sample by sample"),
+    "pic-change": _change("pic", "dreamsim", "ΔPIC", "PIC minus that of the base VAE's sample, sample by sample"),
 }  # fmt: skip
 ALIASES = {"lpips": "lpips-vgg or lpips-alex, as the protocol's fields `lpips` and `lpips_input` say"}
 
@@ -369,13 +391,22 @@ def resolve(names: Sequence[str], protocol: EvalProtocol, task: Task = "reconstr
     for name in resolved:
         if name not in METRICS:
             raise UnknownName("metric", name, [*METRICS, *ALIASES])
-        if METRICS[name].task != task:
+        if not _is_of(METRICS[name], task):
             raise UsageError(_elsewhere(name))
     return list(dict.fromkeys(resolved))
 
 
+def _is_of(metric: Metric, task: Task) -> bool:
+    """Tell whether a task has a metric: samples of a generator have all but distances of pairs, and bits."""
+    if task != "drawing":
+        return metric.task == task
+    return metric.task != "reconstruction" or (metric.distance is None and metric.ranked)
+
+
 def _elsewhere(name: str) -> str:
     """Say where a metric of the other task is measured, and what comes nearest to it here."""
+    if METRICS[name].task == "drawing":
+        return f"{name} is of generators whose latents several VAEs decode: use `cvbench run --suite t2i`, i2v or t2v"
     if METRICS[name].task == "generation":
         text, like = f"{name} is of generated samples: use `cvbench score`", f"r{name}"
     else:

@@ -25,6 +25,16 @@ PAPER: dict[str, ModelEntry] = {
         licence="openrail++",
         compatible="-",
     ),
+    "vae-vc2": ModelEntry(
+        "image VAE of VideoCrafter2, in its checkpoint",
+        "cvbench.models.diffusers:Diffusers",
+        Traits(1, 8, 4),
+        config={"_class_name": "AutoencoderKL", **LDM},
+        source=Source(("model.ckpt",), repo="VideoCrafter/VideoCrafter2"),
+        params=(34_163_592, 49_490_179),
+        licence="apache-2.0",
+        compatible="-",
+    ),
     "vae-sd3": ModelEntry(
         "image VAE of Stable Diffusion 3, 16 channels",
         "cvbench.models.diffusers:Diffusers",

@@ -11,7 +11,7 @@ from cvbench.paper.read import FACTS, Block, PaperColumn, PaperRow, PaperTable
 from cvbench.paper.stored import filled_up, how_to_run
 from cvbench.tables import Cell, Column, Footnotes, Scores, SignatureMismatch, Table
 from cvbench.tables.build import TableRow, lineup
-from cvbench.tables.cells import NOT_RUN, Style, compatibility, data_notes, parameters, untrained
+from cvbench.tables.cells import NOT_RUN, Style, compatibility, data_notes, decoded, parameters, untrained
 from cvbench.tables.ranking import tie_remark
 from cvbench.tables.table import NOTHING
 
@@ -118,6 +118,7 @@ class _Filling:
             cells.append(self._column(position, column))
         rows = [list(row) for row in zip(*cells, strict=True)]
         about = [note for data, of_data in self.scores.of_data.items() for note in data_notes(data, of_data)]
+        about += [note for of_data in self.scores.of_data.values() for record in of_data for note in decoded(record)]
         remarks = [*about, *tie_remark(cells), *self.scores.remarks, *self._conditions(), *self.block.notes]
         return Table(columns, rows, self.footnotes.texts, self.scores.signatures(), self.block.caption, remarks)
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from cvbench.core.errors import BadWeights, MissingWeights, Unavailable, UnknownName
+from cvbench.generators import GENERATORS, source_of, weights_name
 from cvbench.models import MODELS
 from cvbench.weights import Source, fetch, file_digest, locate, path_digest
 
@@ -102,11 +103,12 @@ PROBES: dict[str, ProbeEntry] = {
 
 
 def known_weights() -> dict[str, Source]:
-    """Return by name all weights that `--weights NAME=PATH` may give: of models, metrics and their networks."""
+    """Return by name all weights that --weights NAME=PATH may give: of models, generators, metrics, their networks."""
     of_models = {name: entry.source for name, entry in MODELS.items() if entry.source}
     of_probes = {entry.key or name: entry.source for name, entry in PROBES.items() if entry.source}
     of_features = {name: sources[0] for entry in FEATURES.values() for name, sources in entry.weights.items()}
-    return {**of_models, **of_probes, **of_features}
+    of_generators = {weights_name(name): source for name, entry in GENERATORS.items() if (source := source_of(entry))}
+    return {**of_models, **of_generators, **of_probes, **of_features}
 
 
 def missing_weights(name: str, given: Mapping[str, Path] | None = None) -> str:

@@ -15,6 +15,7 @@ from cvbench.tables.cells import (
     compatibility,
     data_names,
     data_notes,
+    decoded,
     parameters,
     untrained,
 )
@@ -56,7 +57,8 @@ def build(records: Sequence[RunRecord], *, intervals: bool = False, allow_mixed:
     columns = [*_facts(rows, footnotes), *_scores(rows, scores), *_speeds(rows, footnotes)]
     body = [list(cells) for cells in zip(*(cells for _, cells in columns), strict=True)]
     about = [note for data in data_names(records) for note in data_notes(data, scores.of_data[data])]
-    about += dict.fromkeys(filter(None, [*map(_precision_note, taken), *_speed_notes(rows)]))
+    drawn = [note for record in taken for note in decoded(record)]
+    about += dict.fromkeys(filter(None, [*map(_precision_note, taken), *_speed_notes(rows), *drawn]))
     remarks = [*about, *tie_remark(cells for _, cells in columns), *scores.remarks]
     return Table([column for column, _ in columns], body, footnotes.texts, scores.signatures(), remarks=remarks)
 

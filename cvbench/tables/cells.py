@@ -98,7 +98,7 @@ class Scores:
         notes = self.footnotes.refer(reason and f"{self.metrics[name].label}: {reason}")
         score = record.scores.get(name)
         if score is None:
-            return Cell(NOTHING if reason else NOT_RUN, notes=notes)
+            return Cell(NOTHING if reason or _is_base(record) else NOT_RUN, notes=notes)
         notes += self.footnotes.refer(score.note and f"{self.metrics[name].label} of {record.model.name}: {score.note}")
         notes += self._own_failures(record, name) + self._mixed(record, name)
         text = show(score, self.metrics[name].digits, self.style.intervals) + self._share(record, name)
@@ -247,6 +247,24 @@ def amount(count: int) -> str:
 def compatibility(facts: ModelFacts) -> str:
     """Return ✓, ×, or what else is known of the compatibility with an image model's latents."""
     return SIGNS.get(facts.compatible, facts.compatible)
+
+
+def _is_base(record: RunRecord) -> bool:
+    """Tell the row that others are held against, which has nothing to be held against itself."""
+    return bool((record.generation or {}).get("base"))
+
+
+def decoded(record: RunRecord) -> list[str]:
+    """Say what a reader must know of samples that a generator drew and a VAE decoded."""
+    made = record.generation or {}
+    gate = made.get("gate") or {}
+    found = [f"{record.model.name}: {gate['note']}"] if gate.get("note") else []
+    if gate and not found:
+        both = f"{gate['through_db']:.1f} dB, by its own encoder {gate['own_db']:.1f} dB"
+        found = [f"{record.model.name}: a picture that the generator's own VAE encodes comes out at {both}"]
+    if made.get("base"):
+        found.append(f"PSNR, SSIM, LPIPS and Δ: against what {record.model.name} made of the same latents")
+    return [*found, *(f"{record.model.name}: {note}" for note in made.get("told", ()))]
 
 
 def untrained(facts: ModelFacts) -> str:

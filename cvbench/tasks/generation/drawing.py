@@ -1,0 +1,148 @@
+"""Every sample is drawn once: its latents, kept at once, are what all VAEs decode."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cvbench import generators
+from cvbench.core.digest import digest
+from cvbench.core.errors import UnsuitableInput
+from cvbench.core.run import Run
+from cvbench.data import Dataset
+from cvbench.engine.coding import seeded
+from cvbench.engine.device import runtime
+from cvbench.engine.loop import Made, Prepared, Unit, Work
+from cvbench.generators import Condition, Generator, GeneratorEntry, GeneratorLoading, Settings
+from cvbench.nets.arithmetic import arithmetic
+from cvbench.store import LATENTS, LatentStore, Store
+from cvbench.tasks.generation.request import GenerationRequest, as_prompts, first_frames, prepare_prompt
+from cvbench.tasks.request import DataTask
+
+ACTING = "generator"
+"""The owner of latents in the loop."""
+
+
+@dataclass
+class Source:
+    """A generator of a run: built when the first sample lacks latents, dropped when all are there.
+
+    `path` is where its weights lie, `identity` stands for them.
+    """
+
+    name: str
+    entry: GeneratorEntry
+    settings: Settings
+    device: torch.device
+    path: Path | None = None
+    identity: str = ""
+    revision: str = ""
+
+    @property
+    def key(self) -> str:
+        """Return what stands for all that decides the latents but sample and seed."""
+        made = [self.entry.build, dict(self.entry.config), self.entry.version, self.identity]
+        return digest([made, self.settings.as_dict()])
+
+    @cached_property
+    def generator(self) -> Generator:
+        """Build the generator."""
+        return generators.build(self.entry, GeneratorLoading(self.device, self.settings, self.path, self.entry.config))
+
+    @property
+    def built(self) -> bool:
+        """True once it was needed."""
+        return "generator" in self.__dict__
+
+    def drop(self) -> None:
+        """Give its memory back."""
+        self.__dict__.pop("generator", None)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+class Drawing(DataTask):
+    """One data set on its way through one generator."""
+
+    def __init__(
+        self, request: GenerationRequest, dataset: Dataset, source: Source, probes: Any, store: Store, progress: Any
+    ) -> None:
+        prompts = source.entry.task != "i2v"
+        self.source, self.latents = source, LatentStore()
+        super().__init__(
+            request, as_prompts(dataset) if prompts else dataset, [], probes, store, progress
+        )  # fmt: skip
+        self.loop.protocol = self.protocol if prompts else first_frames(self.protocol)
+        self.loop.reader = prepare_prompt if prompts else None
+        self.loop.label = f"{source.name} draws {dataset.name}"
+
+    def units(self, sample: Prepared) -> Iterator[Unit]:
+        """Yield the latents."""
+        yield self.unit(sample)
+
+    def unit(self, sample: Prepared) -> Unit:
+        """Return the latents of a sample, made or not."""
+        task = {"id": sample.id, "seed": self.seed(sample)}
+        run = Run(self.protocol, sample.sha256, (self.source.key,), runtime(self.device), task)
+        return Unit(ACTING, frozenset([LATENTS]), run.key("draw"), self.latents)
+
+    def seed(self, sample: Prepared) -> int:
+        """Return the seed of a sample: of the protocol's and its own name, whatever else is drawn."""
+        return int(digest([self.protocol.seed, sample.id])[:8], 16)
+
+    def make(self, works: Sequence[Work]) -> Iterator[Made]:
+        """Draw what is missing, one by one: what is drawn beside never moves a number."""
+        for work in works:
+            for unit in work.missing:
+                try:
+                    yield Made(work.sample, unit, {LATENTS: self._draw(work.sample)})
+                except Exception as error:  # out of memory, say
+                    if not self.source.built:  # it will not be built for the next sample either
+                        self.loop.give_up(ACTING, error)
+                    yield Made(work.sample, unit, {}, [error])
+
+    def _draw(self, sample: Prepared) -> np.ndarray:
+        first = sample.pixels[:, :1] if sample.pixels is not None and sample.pixels.size else None
+        condition, seed = Condition(sample.item.caption or "", first), self.seed(sample)
+        with arithmetic(), seeded(seed, self.device):
+            latents = self.source.generator.draw(condition, seed)
+        if not np.isfinite(latents).all():
+            raise UnsuitableInput("the latents that were drawn contain NaN or infinity")
+        return np.ascontiguousarray(latents)
+
+    def drawn(self) -> dict[str, str]:
+        """Draw what is missing; return by sample's name the key of its latents, for those that have some."""
+        try:
+            self.loop.run()
+        finally:
+            self._remember()
+            self.source.drop()
+        keys = {sample.id: self.unit(sample).key for sample in self.loop.samples}
+        return {name: key for name, key in keys.items() if self.latents.rows(key)}
+
+    def missing(self) -> int:
+        """Return how many samples have no latents yet, as far as is known without reading any."""
+        from cvbench.engine.loop import recalled
+
+        def known(index: int) -> Prepared | None:
+            item = self.dataset.items[index]
+            if self.loop.reader:
+                return self.loop.reader(index, item, self.protocol, None)
+            return recalled(index, item, self.loop.protocol, self.store)
+
+        found = [known(index) for index in range(len(self.dataset.items))]
+        return sum(1 for sample in found if sample is None or self.unit(sample).missing())
+
+    def _remember(self) -> None:
+        if self.source.built:
+            self.store.remember(digest(["facts", self.source.key]), dict(self.source.generator.facts))
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the generator told of itself when it last drew."""
+        found: Mapping[str, Any] = self.store.facts(digest(["facts", self.source.key])) or {}
+        return found

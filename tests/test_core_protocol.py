@@ -53,7 +53,8 @@ OTHER = {
     "fit": "stretch", "resizer": "swscale", "cast": "bf16", "window": 17, "padding": "grey", "eight_nets": "raw",
     "remap": "half", "through": "mp4v", "through_fps": 24, "through_side": "recon", "ssim": "down",
     "lpips_input": "unit", "psnr_equal": "mse", "fid_resize": "tf1", "fvd_batch": 1, "fvd_prefixes": True,
-    "average": "batches-4", "average_nets": "items",
+    "average": "batches-4", "average_nets": "items", "steps": 30, "guidance": 7.5, "guidance_first": 1,
+    "scheduler": "ddim", "video_frames": 5, "video_fps": 8, "motion": 9, "noise": 0.5, "drawn_in": "bf16",
 }  # fmt: skip
 """Another value for each field: a field that is new has to be added here, and its stage is then tested."""
 
@@ -69,6 +70,7 @@ def test_every_field_says_where_it_acts_and_changes_the_keys_from_there_on_alone
         assert stages <= set(get_args(Stage))
         assert differ == {
             "prepare": bool(stages & {"read", "prepare"}),
+            "draw": "draw" in stages,
             "code": "code" in stages,
             "measure": bool(stages & {"code", "measure"}),
         }, f.name

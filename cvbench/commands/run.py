@@ -11,7 +11,7 @@ import click
 from cvbench.commands import processes
 from cvbench.commands.console import line, progress_bar
 from cvbench.commands.demo import conclude, is_demo
-from cvbench.commands.drawing import agreeing, check_kind, chosen_protocol, request_of
+from cvbench.commands.drawing import PICTURES, agreeing, check_kind, chosen_protocol, request_of
 from cvbench.commands.journal import Journal, journal
 from cvbench.commands.options import (
     changes_of,
@@ -33,12 +33,13 @@ from cvbench.core.records import RunRecord
 from cvbench.core.suites import Suite, load_suite
 from cvbench.data import DATASETS
 from cvbench.metrics import METRICS, resolve
-from cvbench.probes import known_weights, missing_weights
+from cvbench.probes import FEATURES, known_weights, missing_weights
 from cvbench.store import FileStore
 from cvbench.tasks import finished
 
 if TYPE_CHECKING:
     from cvbench.engine.ranks import Ranks
+    from cvbench.metrics.registry import Task
     from cvbench.tasks.request import Request
 
 RUN_HELP = """Reconstruct data with models, measure, store, and print a table.
@@ -316,12 +317,18 @@ def default_metrics(
         name: missing_weights(METRICS[name].network, weights) for name in resolve(suite.where_found, chosen, task)
     }
     words = [
-        f"{name} is left out, for {file} is not on this machine: `cvbench weights fetch {name}` gets it, "
-        f"--weights {name}=PATH names it, and --metrics {','.join(suite.metrics)},{name} insists"
+        f"{name} is left out, for {file} is not on this machine: `cvbench weights fetch {_weights_of(name)}` gets it, "
+        f"--weights {_weights_of(name)}=PATH names it, and --metrics {','.join(suite.metrics)},{name} insists"
         for name, file in wanted.items()
         if file
     ]
     return (*suite.metrics, *(name for name, file in wanted.items() if not file)), words
+
+
+def _weights_of(metric: str) -> str:
+    """Return what --weights calls the weights of a metric: those of a network that describes videos have its name."""
+    network = METRICS[metric].network
+    return next(iter(FEATURES[network].weights)) if network in FEATURES else metric
 
 
 def choose_data(asked: Sequence[str], suite: Suite, roots: Mapping[str, Path]) -> tuple[tuple[str, ...], list[str]]:

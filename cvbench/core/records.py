@@ -160,11 +160,7 @@ class RunRecord:
     def to_json(self) -> str:
         """Return strict JSON: no NaN, no Infinity; one sample a line."""
         bare = asdict(replace(self, samples=[], scores={}))  # copied value by value, which samples need not be
-        late = (
-            "notes",
-            "inapplicable",
-            "generation",
-        )  # fields that older readers do not know, left out while they are empty
+        late = ("notes", "inapplicable", "generation")  # older readers do not know them: left out while empty
         parts = {name: value for name, value in bare.items() if name != "samples" and (name not in late or value)}
         parts |= {"protocol": self.protocol.as_dict(), "scores": {k: _plain(s) for k, s in self.scores.items()}}
         head = json.dumps(parts, indent=1, ensure_ascii=False, allow_nan=False)

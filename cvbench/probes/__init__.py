@@ -112,13 +112,16 @@ def known_weights() -> dict[str, Source]:
 
 
 def missing_weights(name: str, given: Mapping[str, Path] | None = None) -> str:
-    """Return the file that a probe of pairs needs and that is not on this machine; "" when it needs none, or has it.
+    """Return the file that a probe needs and that is not on this machine; "" when it needs none, or has it.
 
     Weights that are there and cannot be used are not missing: the probe itself says what is wrong with them.
     """
-    source = PROBES[name].source
+    needed = FEATURES[name].weights if name in FEATURES else {}
+    if name in PROBES and (own := PROBES[name].source):
+        needed = {name: (own,)}
     try:
-        return source.file if source and locate(name, source, given) is None else ""
+        lacking = (s[0].file for key, s in needed.items() if not any(locate(key, each, given) for each in s))
+        return next(lacking, "")
     except (BadWeights, MissingWeights):
         return ""
 

@@ -98,6 +98,19 @@ SMALL: dict[str, dict[str, Any]] = {
     "cvbench.models.beyond:TAEHV": {"widths": (16, 16, 8, 8)},
     "cvbench.models.taesd:TAESD": {"widths": (8,) * 3},
     "taesana": {"widths": (8,) * 5},
+    "flux2-small-decoder": {
+        "block_out_channels": (8, 8, 16, 16), "decoder_block_out_channels": (8, 8, 8, 16), "layers_per_block": 1,
+        "norm_num_groups": 4,
+    },
+    "ltx-2.3": {
+        "latent_channels": 16, "block_out_channels": (8, 16, 32, 32), "decoder_block_out_channels": (8, 16, 16, 32),
+        "layers_per_block": (1,) * 5, "decoder_layers_per_block": (1,) * 5,
+    },
+    "cvbench.models.tokenizers:Cosmos": {"channels": 32},
+    "cvbench.models.tokenizers:OpenMagvit2": {"channels": 32, "bits": 10, "blocks": 1},
+    "cvbench.models.tokenizers:TiTok": {
+        "encoder": "small", "decoder": "small", "tokens": 24, "codes": 256, "side": 64, "blocks": 1, "hidden": 32,
+    },
     "cvbench.models.beyond:LeanVAE": {"embedding_dim": 32, "l_dim": 8, "h_dim": 24},
     "cvbench.models.beyond:WFVAE": {
         "base_channels": 32, "encoder_energy_flow_hidden_size": 32, "decoder_energy_flow_hidden_size": 64,
@@ -107,6 +120,19 @@ SMALL: dict[str, dict[str, Any]] = {
     "cvbench.models.tats:TATS": {"n_hiddens": 8, "embedding_dim": 32, "n_codes": 256},
     "cvbench.models.vqgan:VQGAN": {"channels": 32, "latent": 32, "codes": 512},
 }  # fmt: skip
+F16 = {"block_out_channels": (8, 8, 8, 16, 16), "layers_per_block": 1, "norm_num_groups": 4, "latent_channels": 8}
+SMALL |= dict.fromkeys(("va-vae", "repa-e-invae", "repa-e-vavae", "e2e-invae", "e2e-vavae"), F16)
+
+
+def _taught(by: str, **layout: Any) -> dict[str, Any]:
+    return {"widths": (16,) * 4, "blocks": (1,) * 5, "teacher": {"_class_name": by, **SMALL[by]}, **layout}
+
+
+SMALL |= {
+    "turbo-vaed-hunyuan": _taught("AutoencoderKLHunyuanVideo", channels=4),
+    "turbo-vaed-cogvideox": _taught("AutoencoderKLCogVideoX", channels=4),
+    "turbo-vaed-ltx": _taught("AutoencoderKLLTXVideo", channels=16),
+}
 """Few channels: by entry, by class of diffusers, or by adapter, the first that is there."""
 RIFE = {
     "v4.26": rife.Layout((16, 8), multiple=16, head=(4, 4), carried=2, new_mask=True),

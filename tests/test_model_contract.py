@@ -159,7 +159,7 @@ def test_latents_are_as_many_as_the_traits_say(name: str) -> None:
     height, width = side(name), side(name)
     for frames in (found.frame_rule.fit(1), found.frame_rule.fit(6)):
         latents, _ = coded(name, clips(name, frames, height, width, count=2))
-        cells = latent_frames(name, frames) * (height // found.spatial) * (width // found.spatial)
+        cells = latent_frames(name, frames) * (found.tokens or (height // found.spatial) * (width // found.spatial))
         assert latents.numel() == 2 * cells * (1 if found.codebook else found.channels)
         assert latents.is_floating_point() == (not found.codebook)
         if found.codebook:

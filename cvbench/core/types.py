@@ -89,7 +89,8 @@ class Traits:
     `temporal` and `spatial` are compression factors; `multiple` is what height and width must divide by
     (default: `spatial`); `least_side` the smallest height and width the network codes correctly;
     `codebook` the number of codes of a discrete model; `window` the number of new frames in each window of time the
-    model codes by itself, after the first frame (0: a clip is coded whole). A codec has `channels` 0: its bits are
+    model codes by itself, after the first frame (0: a clip is coded whole); `tokens` the number of latents of a
+    frame of `multiple` by `multiple` pixels where they are a row, no grid. A codec has `channels` 0: its bits are
     counted.
     """
 
@@ -101,11 +102,12 @@ class Traits:
     least_side: int = 1
     codebook: int | None = None
     window: int = 0
+    tokens: int = 0
 
     @property
     def bits_per_pixel(self) -> float | None:
         """Nominal bits of latent per pixel: 16 per continuous channel, log2(codebook) per token; None for codecs."""
-        cells = self.temporal * self.spatial**2
+        cells = self.temporal * (self.multiple**2 / self.tokens if self.tokens else self.spatial**2)
         if self.codebook:
             return math.log2(self.codebook) / cells
         return 16 * self.channels / cells if self.channels else None

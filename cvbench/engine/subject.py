@@ -125,11 +125,20 @@ class Listed(Subject):
         source = None if self.random else self.entry.source
         self.path = weights.fetch(self.entry_name, source, given) if source else None
         self.held = weights.identity(self.path, self.entry.source) if self.path else None
+        self.partner = self._partner(given) if self.entry.encoder and self.path else None
         facts = facts_of(name or spec, self.entry, self._identity(), "random" if self.random else "weights")
         self.facts = replace(facts, revision=self.held.revision if self.held else "", spec=spec if name else "")
 
+    def _partner(self, given: Mapping[str, Path]) -> Path:
+        """Return where the weights lie of the entry that encodes for a decoder."""
+        source = models.find(self.entry.encoder).source
+        if source is None:
+            raise UsageError(f"{self.entry.encoder}, which encodes for {self.entry_name}, has no weights")
+        return weights.fetch(self.entry.encoder, source, given)
+
     def _identity(self) -> str:
         held = [self.held.sha256, self.held.revision] if self.held else [f"random:{self.setting.protocol.seed}"]
+        held += [weights.path_digest(self.partner)] if self.partner else []
         made = [self.entry.build, dict(self.entry.config), self.options, self.entry.version]
         known_as = "" if self.entry.place else self.entry_name  # weights may move, and are known by what they hold
         return digest([known_as, made, held if self.entry.source else _codec_version(self.entry)])
@@ -155,6 +164,7 @@ class Listed(Subject):
             tiling=protocol.tiling,
             seed=protocol.seed,
             path=self.path,
+            partner=self.partner,
             options=self.options,
         )
         return models.build(self.entry, loading)

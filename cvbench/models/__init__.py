@@ -19,6 +19,7 @@ from cvbench.models.naming import called, is_own, labelled
 from cvbench.models.paper import PAPER
 from cvbench.models.stand_in_entries import STAND_INS
 from cvbench.models.tiny_entries import TINY
+from cvbench.models.tokenizer_entries import TOKENIZERS
 from cvbench.models.zoo import ZOO
 
 if TYPE_CHECKING:
@@ -26,7 +27,16 @@ if TYPE_CHECKING:
 
 __all__ = ["MODELS", "build", "called", "find", "is_own", "labelled", "parse", "resolve"]
 
-MODELS: dict[str, ModelEntry] = {**BUILTIN, **TINY, **PAPER, **ZOO, **BEYOND, **STAND_INS, **INTERPOLATION}
+MODELS: dict[str, ModelEntry] = {
+    **BUILTIN,
+    **TINY,
+    **PAPER,
+    **ZOO,
+    **BEYOND,
+    **STAND_INS,
+    **TOKENIZERS,
+    **INTERPOLATION,
+}
 TIMES = re.compile(r"\d+x")
 
 

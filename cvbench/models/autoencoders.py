@@ -291,7 +291,12 @@ AUTOENCODERS: dict[str, Autoencoder] = {
     ),
     "AutoencoderTiny": Autoencoder("frames", tiles=tiny_tiles),
     "AutoencoderVidTok": Autoencoder(
-        rule=vidtok_rule, encode=vidtok_encode, decode=vidtok_decode, codes=vidtok_codes, probed_as=vidtok_probed
+        rule=vidtok_rule,
+        encode=vidtok_encode,
+        decode=vidtok_decode,
+        codes=vidtok_codes,
+        probed_as=vidtok_probed,
+        tiles=lambda config: config.get("release") != "1.0",
     ),
     "ConsistencyDecoderVAE": Autoencoder("frames", decode=consistency_decode),
     "Kandinsky6SRVAE": Autoencoder(

@@ -1,6 +1,7 @@
 """Building a network of diffusers: from its config, and with its weights."""
 
 import inspect
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from cvbench.core.errors import BadWeights
 from cvbench.models.autoencoders import AUTOENCODERS, Config, Network
 from cvbench.models.entry import Loading
 from cvbench.models.renames import TINY, WAN, renamed
+from cvbench.nets.vidtok import first_release
+from cvbench.nets.vqgan import to_diffusers
 from cvbench.weights.checkpoints import HALVES, shown
 
 DROP = ("loss.", "model_ema.", "dynamic_feature_projection_heads.")
@@ -39,7 +42,8 @@ def construct(name: str, config: Config) -> Network:
 
     make = getattr(diffusers, name)
     known = inspect.signature(make.__init__).parameters
-    return make(**{key: value for key, value in config.items() if key in known})
+    net = make(**{key: value for key, value in config.items() if key in known})
+    return first_release(net) if config.get("release") == "1.0" else net
 
 
 def on_meta(name: str, config: Config) -> Network:
@@ -62,6 +66,8 @@ def build(name: str, config: Config, loading: Loading) -> Network:
 
 def loaded(name: str, config: Config, path: Path) -> Network:
     """Build a network with the weights of a file or folder. Raises BadWeights."""
+    if "release" in config:
+        check_release(path, str(config["release"]))
     state = read(path)
     config = {**config, **widths_of(state)} if config.get("widths") == "file" else config
     with weights.sound_settings(str(path)):
@@ -133,6 +139,22 @@ def read(path: Path) -> dict[str, Tensor]:
     return {key: tensor for shard, key, tensor in tensors if shard_of.get(key, shard) == shard}
 
 
+def check_release(path: Path, release: str) -> None:
+    """Raise BadWeights for a file of VidTok that does not say it is of this release: nothing but its name tells."""
+    if path.is_dir() and weights.config_beside(path) is not None:
+        found = "1.1"  # diffusers' layout, which has no other
+    else:
+        name = weights.weights_file(path).name
+        published = re.search(r"vidtok_(kl|fsq)_(non)?causal", name)
+        found = "1.1" if re.search(r"1[._]1", name) else "1.0" if published or re.search(r"1[._]0", name) else ""
+    if found != release:
+        said = f"is of release {found}" if found else "has no release in its name"
+        raise BadWeights(
+            f"{path} {said}; this is VidTok {release}, and the two have the same tensors but other arithmetic. Take "
+            f"the entry of its release, or name the file as it was published (1.1: vidtok_…_v1_1.ckpt)"
+        )
+
+
 def widths_of(state: Mapping[str, Tensor]) -> dict[str, int]:
     """Return the widths of a pruned Wan, which only its tensors tell."""
     first = {half: state.get(f"{half}.conv1.weight", state.get(f"{half}.conv_in.weight")) for half in HALVES}
@@ -151,6 +173,8 @@ def diffusers_layout(state: dict[str, Tensor], net: Network) -> dict[str, Tensor
         return state
     state = {k.removeprefix(FIRST_STAGE): v for k, v in state.items() if k.startswith(FIRST_STAGE)} or state
     state = {k: v for k, v in state.items() if not k.startswith(DROP)}
+    if any(re.search(r"\.down\.\d+\.attn\.", k) for k in state):
+        return to_diffusers(state)
     if any(".down." in k for k in state):
         from diffusers.loaders.single_file_utils import convert_ldm_vae_checkpoint
 

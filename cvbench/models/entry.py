@@ -16,7 +16,10 @@ Option = int | float | str
 
 @dataclass(frozen=True)
 class Loading:
-    """All an adapter needs to build its model. `path` is None when `init` is random, and for what has no weights."""
+    """All an adapter needs to build its model. `path` is None when `init` is random, and for what has no weights.
+
+    `partner` are the weights of the entry that encodes for a decoder.
+    """
 
     device: "torch.device"
     dtype: "torch.dtype"
@@ -24,6 +27,7 @@ class Loading:
     tiling: bool = False
     seed: int = 0
     path: Path | None = None
+    partner: Path | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -36,7 +40,7 @@ class ModelEntry:
     defaults, `config` is handed to the adapter. `version` enters the cache key: raise it when the adapter's numbers
     may change. `place` is where weights lie that a user named by their path. `base` is
     the entry whose latents it shares, `latents` the form in which it does: "raw" as that one's encoder gives them, or
-    "scaled" as its diffusion model takes them.
+    "scaled" as its diffusion model takes them. `encoder` is the entry that encodes for a decoder alone.
     """
 
     about: str
@@ -51,5 +55,6 @@ class ModelEntry:
     compatible: str = ""
     base: str = ""
     latents: Literal["raw", "scaled"] = "raw"
+    encoder: str = ""
     version: int = 1
     place: str = ""

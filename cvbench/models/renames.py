@@ -1,11 +1,11 @@
 """Names of tensors in the checkpoints of others, and as diffusers has them: rules, tried in their order."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-Rules = tuple[tuple[str, str], ...]
+Rules = tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...]
 
 WAN: Rules = (
     (r"^conv1\.", "quant_conv."),
@@ -35,6 +35,31 @@ TINY: Rules = (
     *((rf"^decoder\.{i}\.", f"decoder.layers.{i - 1}.") for i in range(1, 20)),
 )
 """TAESD, whose files count the squashing of latents as a layer."""
+
+COSMOS: Rules = (
+    (r"\.mid\.block_([12])\.", lambda found: f".mid_block.resnets.{int(found[1]) - 1}."),
+    (r"\.mid\.attn_1\.0\.", ".mid_block.attentions.0."),
+    (r"\.mid\.attn_1\.1\.", ".mid_block.temp_attentions.0."),
+    (r"\.(down|up)\.(\d+)\.block\.", r".\1_blocks.\2.resnets."),
+    (r"\.(down|up)\.(\d+)\.(down|up)sample\.", r".\1_blocks.\2.\3samplers.0."),
+    (r"\.([qkv])\.conv3d\.", r".to_\1."),
+    (r"\.proj_out\.conv3d\.", ".to_out.0."),
+    (r"\.0\.conv3d\.", ".conv_s."),
+    (r"\.1\.conv3d\.", ".conv_t."),
+    (r"\.nin_shortcut\.conv3d\.", ".conv_shortcut."),
+    (r"\.conv3d\.", "."),
+)
+"""Cosmos of videos, but for the places of the decoder's levels, which diffusers counts as they run."""
+
+
+def cosmos(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a Cosmos video tokenizer by diffusers' names, those that no layer uses left in."""
+    levels = [int(found[1]) for name in state if (found := re.match(r"decoder\.up\.(\d+)\.", name))]
+
+    def in_order(name: str) -> str:
+        return re.sub(r"^decoder\.up\.(\d+)\.", lambda found: f"decoder.up.{max(levels) - int(found[1])}.", name)
+
+    return renamed({in_order(name): tensor for name, tensor in state.items()}, COSMOS)
 
 
 def renamed(state: Mapping[str, Tensor], rules: Rules) -> dict[str, Tensor]:

@@ -28,6 +28,7 @@ def entry(
     options: Mapping[str, Option] | None = None,
     compatible: str = "",
     version: int = 1,
+    base: str = "",
 ) -> ModelEntry:
     """Return the entry of a network of diffusers' class `name`."""
     return ModelEntry(
@@ -41,6 +42,7 @@ def entry(
         licence=licence,
         compatible=compatible,
         version=version,
+        base=base,
     )
 
 
@@ -68,6 +70,15 @@ LDM: Config = {**BLOCKS, **FP16, "block_out_channels": (128, 256, 512, 512), "la
 """The image autoencoder that Stable Diffusion began with."""
 LDM16: Config = {**LDM, "latent_channels": 16, "use_quant_conv": False, "use_post_quant_conv": False}
 """The same with 16 channels, as of Stable Diffusion 3 and FLUX.1."""
+LDM_F16: Config = {
+    **FP16,
+    "block_out_channels": (128, 128, 256, 256, 512),
+    "down_block_types": (*("DownEncoderBlock2D",) * 4, "AttnDownEncoderBlock2D"),
+    "up_block_types": ("AttnUpDecoderBlock2D", *("UpDecoderBlock2D",) * 4),
+    "layers_per_block": 2,
+    "latent_channels": 32,
+}
+"""The same of 16 pixels a latent with attention at its last level, as of VA-VAE."""
 
 
 ASYMMETRIC: Config = {
@@ -111,6 +122,23 @@ LTX_095: Config = {
 }
 
 
+LTX_23: Config = {
+    "block_out_channels": (256, 512, 1024, 1024),
+    "decoder_block_out_channels": (256, 512, 512, 1024),
+    "layers_per_block": (4, 6, 4, 2, 2),
+    "decoder_layers_per_block": (4, 6, 4, 2, 2),
+    "decoder_spatio_temporal_scaling": (True,) * 4,
+    "decoder_inject_noise": (False,) * 5,
+    "upsample_residual": (False,) * 4,
+    "upsample_factor": (2, 2, 1, 2),
+    "upsample_type": ("spatiotemporal", "spatiotemporal", "temporal", "spatial"),
+    "decoder_spatial_padding_mode": "zeros",
+    "decoder_causal": False,
+    "spatial_compression_ratio": 32,
+    "temporal_compression_ratio": 8,
+}
+
+
 def dc_in(halvings: int, channels: int) -> Config:
     """Return the config of DC-AE's `in` and `mix` models, which halve each side so many times."""
     attention = halvings - 2
@@ -131,6 +159,27 @@ def dc_in(halvings: int, channels: int) -> Config:
         "decoder_norm_types": ("batch_norm",) * 3 + ("rms_norm",) * attention,
         "decoder_act_fns": ("relu",) * 3 + ("silu",) * attention,
     }
+
+
+def ldm_file(about: str, repo: str, file: str, config: Config) -> ModelEntry:
+    """Return the entry of one file in the layout of latent-diffusion, of the sizes of Stable Diffusion or of VA-VAE."""
+    small = config is LDM
+    params = (34_163_592, 49_490_179) if small else (28_413_248, 41_417_603)
+    traits = Traits(1, 8, 4) if small else Traits(1, 16, 32)
+    return entry(about, "AutoencoderKL", traits, Source((file,), repo), params, "mit", config)
+
+
+def dc_ae(name: str, halvings: int, channels: int, params: tuple[int, int], data: str) -> ModelEntry:
+    """Return the entry of a deep compression autoencoder."""
+    return entry(
+        f"deep compression autoencoder, trained on {data}",
+        "AutoencoderDC",
+        Traits(1, 1 << halvings, channels),
+        hub(f"mit-han-lab/dc-ae-{name}-1.0-diffusers", ""),
+        params,
+        "apache-2.0",
+        dc_in(halvings, channels),
+    )
 
 
 IMAGES: dict[str, ModelEntry] = {
@@ -271,6 +320,53 @@ IMAGES: dict[str, ModelEntry] = {
         "apache-2.0",
         dc_in(7, 512),
     ),
+    "dc-ae-f32c32-in": dc_ae("f32c32-in", 5, 32, (123_172_384, 200_184_076), "ImageNet"),
+    "dc-ae-f32c32-mix": dc_ae("f32c32-mix", 5, 32, (123_172_384, 200_184_076), "a mixture of images"),
+    "dc-ae-f64c128-mix": dc_ae("f64c128-mix", 6, 128, (264_550_528, 412_345_612), "a mixture of images"),
+    "dc-ae-f128c512-mix": dc_ae("f128c512-mix", 7, 512, (415_661_056, 705_021_196), "a mixture of images"),
+    "dc-ae-f32c32-sana-1.1": entry(
+        "deep compression autoencoder of Sana 1.1",
+        "AutoencoderDC",
+        Traits(1, 32, 32),
+        hub("mit-han-lab/dc-ae-f32c32-sana-1.1-diffusers", ""),
+        (153_027_104, 159_223_171),
+        "apache-2.0",
+        DC_SANA,
+    ),
+    "flux2-small-decoder": entry(
+        "FLUX.2's encoder with a decoder of three quarters of the width",
+        "AutoencoderKLFlux2",
+        Traits(1, 8, 32),
+        hub("black-forest-labs/FLUX.2-small-decoder", ""),
+        (34_421_696, 27_946_179),
+        "apache-2.0",
+        {"decoder_block_out_channels": (96, 192, 384, 384)},
+        base="flux2",
+    ),
+    "va-vae": ldm_file(
+        "VA-VAE, whose latents were aligned with DINOv2's",
+        "hustvl/vavae-imagenet256-f16d32-dinov2",
+        "vavae-imagenet256-f16d32-dinov2.pt",
+        LDM_F16,
+    ),
+    "repa-e-sdvae": ldm_file("REPA-E's copy of Stable Diffusion's VAE", "REPA-E/sdvae", "sdvae-f8d4.pt", LDM),
+    "repa-e-invae": ldm_file("IN-VAE of REPA-E", "REPA-E/invae", "invae-f16d32.pt", LDM_F16),
+    "repa-e-vavae": ldm_file("REPA-E's copy of VA-VAE", "REPA-E/vavae", "vavae-f16d32.pt", LDM_F16),
+    "e2e-sdvae": ldm_file("SD's VAE, tuned end to end", "REPA-E/e2e-sdvae", "e2e-sdvae-400k.pt", LDM),
+    "e2e-invae": ldm_file("IN-VAE, tuned end to end", "REPA-E/e2e-invae", "e2e-invae-400k.pt", LDM_F16),
+    "e2e-vavae": ldm_file("VA-VAE, tuned end to end", "REPA-E/e2e-vavae", "e2e-vavae-400k.pt", LDM_F16),
+    **{
+        name: entry(
+            f"EQ-VAE{', averaged' if name.endswith('ema') else ''}: SD's VAE made to follow scale and turn",
+            "AutoencoderKL",
+            Traits(1, 8, 4),
+            hub(f"zelaki/{name}", ""),
+            (34_163_592, 49_490_179),
+            "",
+            LDM,
+        )
+        for name in ("eq-vae", "eq-vae-ema")
+    },
     "rae-dinov2": entry(
         "representation autoencoder: DINOv2 and a transformer that decodes; 256×256 only",
         "AutoencoderRAE",
@@ -408,6 +504,15 @@ VIDEOS: dict[str, ModelEntry] = {
         "ltx-2-community",
         {"decoder_causal": False, "spatial_compression_ratio": 32, "temporal_compression_ratio": 8},
     ),
+    "ltx-2.3": entry(
+        "video VAE of LTX-2.3",
+        "AutoencoderKLLTX2Video",
+        Traits(8, 32, 128, CAUSAL8, least_side=64),
+        hub("OzzyGT/LTX-2.3-Distilled"),
+        (318_936_897, 407_169_072),
+        "ltx-2-community",
+        LTX_23,
+    ),
     "mochi": entry(
         "video VAE of Mochi 1",
         "AutoencoderKLMochi",
@@ -456,7 +561,7 @@ VIDEOS: dict[str, ModelEntry] = {
         vidtok("vidtok_kl_causal_488_16chn"),
         (69_589_922, 88_359_429),
         "mit",
-        {"z_channels": 16},
+        {"z_channels": 16, "release": "1.1"},
     ),
     "vidtok-kl4": entry(
         "VidTok 1.1, continuous, 4 channels",
@@ -465,6 +570,7 @@ VIDEOS: dict[str, ModelEntry] = {
         vidtok("vidtok_kl_causal_488_4chn"),
         (69_258_122, 88_193_541),
         "mit",
+        {"release": "1.1"},
     ),
     "vidtok-fsq": entry(
         "VidTok 1.1, discrete, 32768 codes (FSQ)",
@@ -473,7 +579,7 @@ VIDEOS: dict[str, ModelEntry] = {
         vidtok("vidtok_fsq_causal_488_32768"),
         (69_216_647, 88_207_365),
         "mit",
-        {"z_channels": 5, "double_z": False, "regularizer": "fsq", "codebook_size": 32768},
+        {"z_channels": 5, "double_z": False, "regularizer": "fsq", "codebook_size": 32768, "release": "1.1"},
     ),
     "kvae-3d": entry(
         "video VAE of Kandinsky, KVAE 1.0",

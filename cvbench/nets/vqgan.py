@@ -8,10 +8,12 @@ Reference: CompVis/taming-transformers `taming/models/vqgan.py`, CompVis/latent-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from cvbench.core.errors import BadWeights, UnsuitableInput, UsageError
 
@@ -21,19 +23,26 @@ Codes = Int[Tensor, "b h w"]
 
 KEEP = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.", "quantize.")
 """The parts of an official checkpoint's `state_dict` that code and decode; the rest is loss and EMA."""
+AVERAGED = "model_ema."
 ROWS = 4096  # vectors compared with the codebook at a time: bounds the memory of a long clip
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The widths of one published VQGAN; `attention` are the levels (0 = full resolution) with self-attention."""
+    """The widths of one published VQGAN; `attention` are the levels (0 = full resolution) with self-attention.
+
+    `embed` is the width of the codes where it is not `latent`, `layers` the residual blocks of a level. `quantizer`:
+    the nearest code, the one of the largest product ("dot"), the nearest of both at unit length ("cosine"), or gumbel.
+    """
 
     channels: int = 128
     mult: tuple[int, ...] = (1, 1, 2, 4)
     attention: tuple[int, ...] = (3,)
     latent: int = 256
     codes: int = 8192
-    gumbel: bool = False
+    quantizer: Literal["nearest", "dot", "cosine", "gumbel"] = "nearest"
+    embed: int = 0
+    layers: int = 2
 
     @property
     def factor(self) -> int:
@@ -42,13 +51,16 @@ class Layout:
 
 
 LAYOUTS = {
-    "gumbel-f8-8192": Layout(gumbel=True),
+    "gumbel-f8-8192": Layout(quantizer="gumbel"),
     "f16-16384": Layout(mult=(1, 1, 2, 2, 4), attention=(4,), codes=16384),
     "ldm-vq-f8": Layout(mult=(1, 2, 2, 4), latent=4, codes=16384),
     "ldm-vq-f8-n256": Layout(mult=(1, 2, 2, 4), latent=4, codes=256),
     "ldm-vq-f4": Layout(mult=(1, 2, 4), attention=(), latent=3, codes=8192),
+    "ibq": Layout(mult=(1, 1, 2, 2, 4), attention=(4,), codes=16384, quantizer="dot", layers=4),
+    "llamagen-ds16": Layout(mult=(1, 1, 2, 2, 4), attention=(4,), codes=16384, quantizer="cosine", embed=8),
+    "llamagen-ds8": Layout(mult=(1, 2, 2, 4), attention=(3,), codes=16384, quantizer="cosine", embed=8),
 }
-"""The public checkpoints: taming's two, then latent-diffusion's first stages."""
+"""The public checkpoints: taming's two, latent-diffusion's first stages, SEED-Voken's IBQ, LlamaGen's."""
 
 
 def nearest(vectors: Float[Tensor, "n c"], codebook: Float[Tensor, "k c"]) -> Int[Tensor, " n"]:
@@ -60,21 +72,31 @@ def nearest(vectors: Float[Tensor, "n c"], codebook: Float[Tensor, "k c"]) -> In
 
 
 class VectorQuantizer(nn.Module):
-    """Nearest neighbour in a codebook (VQ-VAE; taming `VectorQuantizer2`)."""
+    """One code of a codebook: the nearest (VQ-VAE; taming `VectorQuantizer2`), or as `rule` says (see Layout)."""
 
-    def __init__(self, codes: int, channels: int) -> None:
+    def __init__(self, codes: int, channels: int, rule: str = "nearest") -> None:
         super().__init__()
+        self.rule = rule
         self.embedding = nn.Embedding(codes, channels)
 
     def indices(self, z: Float[Tensor, "b c h w"], noise: torch.Generator | None = None) -> Codes:
         """Code each position. Raises UsageError for `noise`: this quantiser has none."""
         if noise is not None:
             raise UsageError("a nearest-neighbour VQGAN has no noise; leave `noise` out, or use gumbel-f8-8192")
-        return nearest(z.movedim(1, -1).flatten(0, 2), self.embedding.weight).reshape(len(z), *z.shape[2:])
+        vectors = z.movedim(1, -1).flatten(0, 2)
+        if self.rule == "dot":
+            found = torch.cat([(part.float() @ self._codes().T).argmax(1) for part in torch.split(vectors, ROWS)])
+        else:
+            found = nearest(F.normalize(vectors, dim=1) if self.rule == "cosine" else vectors, self._codes())
+        return found.reshape(len(z), *z.shape[2:])
 
     def vectors(self, indices: Codes) -> Float[Tensor, "b c h w"]:
         """Look the codes up."""
-        return self.embedding.weight[indices].movedim(-1, 1)
+        return self._codes().to(self.embedding.weight.dtype)[indices].movedim(-1, 1)
+
+    def _codes(self) -> Float[Tensor, "k c"]:
+        codes = self.embedding.weight.float()
+        return F.normalize(codes, dim=1) if self.rule == "cosine" else codes
 
 
 class GumbelQuantizer(nn.Module):
@@ -113,8 +135,8 @@ class VQGAN(nn.Module):
         self.quant_conv, self.post_quant_conv = base.quant_conv, base.post_quant_conv
         self.quantize: GumbelQuantizer | VectorQuantizer = (
             GumbelQuantizer(layout.codes, layout.latent)
-            if layout.gumbel
-            else VectorQuantizer(layout.codes, layout.latent)
+            if layout.quantizer == "gumbel"
+            else VectorQuantizer(layout.codes, layout.embed or layout.latent, layout.quantizer)
         )
 
     def latents(self, x: Images) -> Float[Tensor, "b c h w"]:
@@ -141,9 +163,9 @@ def _vqmodel_settings(layout: Layout) -> dict[str, object]:
         "block_out_channels": tuple(layout.channels * m for m in layout.mult),
         "down_block_types": tuple("AttnDownEncoderBlock2D" if a else "DownEncoderBlock2D" for a in attends),
         "up_block_types": tuple("AttnUpDecoderBlock2D" if a else "UpDecoderBlock2D" for a in reversed(attends)),
-        "layers_per_block": 2,
+        "layers_per_block": layout.layers,
         "latent_channels": layout.latent,
-        "vq_embed_dim": layout.latent,
+        "vq_embed_dim": layout.embed or layout.latent,
     }
 
 
@@ -163,6 +185,7 @@ _RENAMES = tuple(
         (r"\.norm_out\.", ".conv_norm_out."),
     )
 )
+_LLAMAGEN = re.compile(r"decoder\.conv_blocks\.(\d+)\.")
 _UP = re.compile(r"decoder\.up\.(\d+)\.")
 
 
@@ -171,12 +194,34 @@ def to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Raises BadWeights when there is no decoder among the names: another kind of file, or a prefix not taken off.
     """
-    kept = {name: tensor for name, tensor in state.items() if name.startswith(KEEP)}
+    kept = {name: tensor for name, tensor in as_taming(averaged(state)).items() if name.startswith(KEEP)}
     ups = [int(found[1]) for name in kept if (found := _UP.match(name))]
     if not ups:
         raise BadWeights("no tensor is named decoder.up.*: not a VQGAN checkpoint; pass its 'state_dict'")
     renamed = ((_rename(name, max(ups)), tensor) for name, tensor in kept.items())
     return {name: _linear(tensor) if _is_projection(name) else tensor for name, tensor in renamed}
+
+
+def averaged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the averaged tensors where a Lightning checkpoint holds them, under names without dots; else the plain."""
+    return {name: state.get(f"{AVERAGED}{name.replace('.', '')}", tensor) for name, tensor in state.items()}
+
+
+def as_taming(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the layers of LlamaGen, which counts the decoder's levels in the order they run."""
+    levels = [int(found[1]) for name in state if (found := _LLAMAGEN.match(name))]
+    if not levels:
+        return dict(state)
+
+    def renamed(name: str) -> str:
+        name = re.sub(r"^encoder\.conv_blocks\.", "encoder.down.", name)
+        name = _LLAMAGEN.sub(lambda found: f"decoder.up.{max(levels) - int(found[1])}.", name)
+        name = re.sub(r"\.res\.(\d+)\.", r".block.\1.", name)
+        for place, layer in enumerate(("block_1", "attn_1", "block_2")):
+            name = re.sub(rf"coder\.mid\.{place}\.", f"coder.mid.{layer}.", name)
+        return name
+
+    return {renamed(name): tensor for name, tensor in state.items() if name != "quantize.codebook_used"}
 
 
 def _rename(name: str, last: int) -> str:

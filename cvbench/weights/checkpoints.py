@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Network = TypeVar("Network", bound="torch.nn.Module")
 
-FORMATS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".pkl", ".zip")
+FORMATS = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".pkl", ".zip", ".jit")
 """Suffixes of files that can be read."""
 WRAPPINGS = ("ema_state_dict", "ema", "model", "state_dict", "gen_model", "generator")
 """Where trainers put a network's tensors: averaged ones first, as their publishers' own code takes them."""
@@ -109,6 +109,8 @@ def read_checkpoint(path: Path, allowed: Sequence[type] = ()) -> Any:
         return _read_zip(path, allowed)
     if path.suffix == ".safetensors":
         return _read_safetensors(path, str(path))
+    if path.suffix == ".jit":
+        return _read_program(path)
     return _read_pickle(path, str(path), allowed)
 
 
@@ -232,6 +234,15 @@ def _read_zip(path: Path, allowed: Sequence[type]) -> Any:
     if member.endswith(".safetensors"):
         return _read_safetensors(content, f"{path}/{member}")
     return _read_pickle(content, f"{path}/{member}", allowed)
+
+
+def _read_program(path: Path) -> dict[str, "Tensor"]:
+    """Read the tensors of TorchScript, after every checksum."""
+    from cvbench.weights.torchscript import read_torchscript
+
+    check_archive(path, str(path))
+    with _opened_zip(path, str(path)) as archive:
+        return read_torchscript(path, archive)
 
 
 def _opened_zip(file: Path | bytes, where: str) -> zipfile.ZipFile:

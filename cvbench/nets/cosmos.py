@@ -108,8 +108,9 @@ def _woven(first: Images, second: Images, dim: int) -> Images:
 
 def image_halves(layout: Layout) -> tuple[nn.Module, nn.Module]:
     """Build diffusers' encoder and decoder with another first width, and fewer levels that halve the sides."""
-    from diffusers.models.autoencoders.vae import Decoder, Encoder
-    from diffusers.models.resnet import ResnetBlock2D
+    with torch.device("cpu"):  # modules of the package make constants where they are first imported
+        from diffusers.models.autoencoders.vae import Decoder, Encoder
+        from diffusers.models.resnet import ResnetBlock2D
 
     c, bands = layout.channels, 3 * PATCH**2
     widths, halvings = (2 * c, 4 * c, 4 * c), int(log2(layout.spatial // PATCH))

@@ -126,7 +126,8 @@ class VQGAN(nn.Module):
     """Image tokenizer: (b, 3, H, W) in [-1, 1] to (b, H/f, W/f) code indices and back; f is 4, 8 or 16."""
 
     def __init__(self, layout: Layout = LAYOUTS["gumbel-f8-8192"]) -> None:
-        from diffusers import VQModel
+        with torch.device("cpu"):  # modules of the package make constants where they are first imported
+            from diffusers import VQModel
 
         super().__init__()
         self.layout = layout

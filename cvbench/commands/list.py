@@ -1,13 +1,15 @@
 """`cvbench list`: what there is. No torch."""
 
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 
 import click
 
+from cvbench.commands import filters
 from cvbench.commands.codes import DONE
 from cvbench.commands.console import print_rows
 from cvbench.commands.options import matching
-from cvbench.core.errors import UnknownName
+from cvbench.core.errors import UnknownName, UsageError
 from cvbench.core.fields import as_text, choices, settable
 from cvbench.core.protocol import PROTOCOLS, origin
 from cvbench.core.published import published
@@ -164,13 +166,15 @@ LISTS: dict[str, Callable[[], Rows]] = {
 @click.command("list")
 @click.argument("what", required=False, type=click.Choice(list(LISTS)))
 @click.argument("names", nargs=-1, metavar="[NAME|PATTERN|FAMILY...]")
-def command(what: str | None, names: Sequence[str]) -> int:
-    """List what there is: all, or what names and patterns match; of models also families.
+@filters.options
+def command(what: str | None, names: Sequence[str], **narrowing: Any) -> int:
+    """List what there is: all, or what names and patterns match; of models also families, and what options admit.
 
     \b
       cvbench list
       cvbench list models
       cvbench list models 'taew*' 4x8x8 codecs
+      cvbench list models --compatible-with wan-2.1
       cvbench list protocols
 
     Families of models: codecs, floors, networks, builtin (no download), and compressions such as 4x8x8.
@@ -181,6 +185,11 @@ def command(what: str | None, names: Sequence[str]) -> int:
         )
         return DONE
     head, rows = LISTS[what]()
+    if any(narrowing.values()):
+        if what != "models":
+            raise UsageError(f"only models can be narrowed by options, not {what}")
+        admitted = filters.selected(narrowing)
+        rows = [row for row in rows if row[0] in admitted]
     print_rows(head, [row for row in rows if not names or row[0] in chosen(what, names, [r[0] for r in rows])])
     return DONE
 

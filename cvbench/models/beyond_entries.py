@@ -8,6 +8,13 @@ TAEHV_COMMIT = "093b918971d59001a0bad6dfd6e0409b5e1752cf"
 """Of madebyollin/taehv: the commit fixes the files' content, whose SHA-256 are not published."""
 
 
+BASES = {
+    **{"taehv": "hunyuan-video", "taehv1_5": "hunyuan-video-1.5", "taew2_1": "wan-2.1", "taew2_2": "wan-2.2"},
+    **{"taecvx": "cogvideox", "taeltx_2": "ltx-2", "taeltx2_3": "ltx-2.3"},
+}
+"""The models whose latents the tiny ones share."""
+
+
 def taehv(
     name: str, of: str, traits: Traits, params: tuple[int, int], layout: str = "taehv", step: int = 0
 ) -> ModelEntry:
@@ -20,6 +27,8 @@ def taehv(
         source=Source((f"{name}.pth",), url=f"https://raw.githubusercontent.com/madebyollin/taehv/{TAEHV_COMMIT}/{name}.pth"),
         params=params,
         licence="mit",
+        base=BASES.get(name, ""),
+        latents="scaled",
     )  # fmt: skip
 
 

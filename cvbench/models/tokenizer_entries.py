@@ -48,7 +48,7 @@ def vq(
 
 def magvit2(name: str, file: str, bits: int, params: tuple[int, int], video: bool = False) -> ModelEntry:
     """Return the entry of an Open-MAGVIT2; the published scores are those of averaged weights, which are taken."""
-    image, clip = Traits(1, 16, least_side=32, codebook=1 << bits), Traits(4, 8, 0, FrameRule(1, 4), codebook=1 << bits)
+    image, clip = Traits(1, 16, least_side=32, codebook=1 << bits), Traits(4, 8, 0, FrameRule(1, 4), 0, 16, 1 << bits)
     return ModelEntry(
         f"Open-MAGVIT2 of {'videos' if video else 'images'}, {1 << bits:,} codes without a table",
         MAGVIT2,

@@ -137,7 +137,7 @@ class OpenMagvit2(Tokenizer):
             seed=loading.seed, device=loading.device, dtype=loading.dtype,
         )  # fmt: skip
         temporal, rule = (magvit2.TEMPORAL, FrameRule(1, magvit2.TEMPORAL)) if layout.video else (1, FrameRule())
-        least = 1 if layout.video else 2 * layout.spatial  # statistics are of two positions or more
+        least = 2 * layout.spatial  # statistics are of two positions or more
         self.traits = Traits(temporal, layout.spatial, 0, rule, least_side=least, codebook=1 << layout.bits)
         self._adopt(loading, net, ([net.encoder], [net.decoder]))
 

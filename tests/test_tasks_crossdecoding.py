@@ -333,3 +333,11 @@ def test_the_default_pair_is_image_and_video_of_one_shape() -> None:
     assert compat.mismatch(MODELS["vae-sd21"].traits, MODELS["cvvae"].traits) == ""
     assert compat.mismatch(MODELS["vae-sd3"].traits, MODELS["cvvae-sd3"].traits) == ""
     assert compat.mismatch(MODELS["vae-sd21"].traits, MODELS["cvvae-sd3"].traits)
+
+
+@pytest.mark.parametrize("change", ["window=17", "through=mp4v", "eight_nets=none", "padding=black"])
+def test_fields_that_cross_decodings_do_not_heed_are_refused(change: str) -> None:
+    chosen = protocol("cvvae-2405", [change])
+    request = Request(("identity", "jpeg"), ("sample",), ("psnr",), chosen, device="cpu")
+    with pytest.raises(UsageError, match=change.partition("=")[0]):
+        compat.run(request)

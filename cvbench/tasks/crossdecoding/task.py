@@ -11,6 +11,7 @@ import torch
 
 from cvbench.core.digest import digest
 from cvbench.core.errors import BadOutput, UnsuitableInput, UsageError
+from cvbench.core.fields import EvalProtocol
 from cvbench.core.records import DataFacts, ModelFacts, RunRecord
 from cvbench.core.run import Run
 from cvbench.core.types import Traits
@@ -45,6 +46,10 @@ LATENTS = "latents"
 """The column of the sums that latents are described by."""
 
 
+NOT_CROSSED = ("window", "padding", "eight_nets", "remap", "through", "through_side")
+"""Fields of the protocol that cross-decodings do not heed: a number under them would not be what they say."""
+
+
 def run(
     request: Request, progress: Progress = silent, store: Store | None = None, tell: Tell | None = None
 ) -> list[RunRecord]:
@@ -59,6 +64,8 @@ def run(
     names = resolve(request.metrics, request.protocol)
     if other := [name for name in names if not _compares_frames(name)]:
         raise UsageError(f"the compat suite compares frames: {', '.join(other)} is measured by other suites")
+    if unmet := [name for name in NOT_CROSSED if getattr(request.protocol, name) != getattr(EvalProtocol("", 1), name)]:
+        raise UsageError(f"the compat suite knows no {', '.join(unmet)}; leave these fields of the protocol out")
     datasets, setting = request.datasets(), request.setting
     subjects, refused = line_up(request, setting)
     probes = Probes(names, setting.device, request.weights)

@@ -5,7 +5,7 @@
 
 Pictures of 32 pixels and models that do nothing: what is left is the harness. A line a size: seconds of CPU of a first
 run and of one with nothing to do, MiB at its peak, files and MB of the cache. `grows` is the exponent between
-neighbours: 1.00 is linear. Then a model of half a second a picture: what a picture more costs over the model's own time.
+neighbours: 1.00 is linear. Then a model of half a second a picture: what a picture more costs over its own time.
 Ends with 1 when a curve is steeper than linear by more than a tenth, or the harness takes more than a hundredth.
 """
 

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from cvbench.commands.codes import DONE, INCOMPLETE
+from cvbench.commands.codes import DONE, INCOMPLETE, INTERRUPTED
 from cvbench.commands.console import line
 from cvbench.core.digest import digest
 from cvbench.core.errors import CvbenchError, UsageError
@@ -105,7 +106,7 @@ def launch(devices: Sequence[str]) -> int:
     for name in devices:
         pick_device(name)
     invocation: Invocation = click.get_current_context().find_root().obj
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # its words are not for users
+    logging.disable(logging.ERROR)  # what the agent says is not for users
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=len(devices), run_id=digest([os.getpid()])[:8], rdzv_backend="c10d",
         rdzv_endpoint="localhost:0", max_restarts=RESTARTS, monitor_interval=0.2, start_method="spawn",
@@ -120,11 +121,17 @@ def launch(devices: Sequence[str]) -> int:
             f"process {rank} of {len(devices)} ended with {failure.exitcode} {RESTARTS + 1} times, the last of them for"
             " good; what was measured is kept: type the same line again"
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)
     return max(map(int, codes.values()))
 
 
 def _worker(program: Callable[[Sequence[str]], int], arguments: Sequence[str]) -> int:
-    return program(arguments)
+    code = program(arguments)
+    if code == INTERRUPTED:  # the agent, which is interrupted too, will not ask for the code
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cvbench.commands.processes import devices_of
+from cvbench.commands.processes import devices_of, refuse
 from cvbench.core.errors import CvbenchError, UsageError
 from cvbench.core.records import Failure
 from cvbench.engine.ranks import Ranks, current
@@ -183,3 +183,10 @@ def test_devices_are_named_by_number(text: str, names: list[str]) -> None:
 def test_devices_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="--devices takes"):
         devices_of(text)
+
+
+@pytest.mark.parametrize("given", [{"shard": "1/2", "devices": None}, {"shard": None, "devices": "cpu:2"}])
+def test_what_one_process_must_do_is_not_done_by_several(given: dict[str, str | None]) -> None:
+    refuse({"shard": None, "devices": None}, "the suite")
+    with pytest.raises(UsageError, match="the suite runs in one"):
+        refuse(given, "the suite")

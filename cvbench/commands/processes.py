@@ -95,6 +95,12 @@ def to_launch(given: Mapping[str, Any]) -> list[str]:
     return names if len(names) > 1 and here().world == 1 else []
 
 
+def refuse(given: Mapping[str, Any], what: str) -> None:
+    """Raise UsageError where several processes are asked for what only one can do."""
+    if given["shard"] or to_launch(given) or here().world > 1:
+        raise UsageError(f"{what} runs in one process: several would do it over again; leave --shard and --devices out")
+
+
 def launch(devices: Sequence[str]) -> int:
     """Run this command in one process a device, under torchrun's agent; return the exit code."""
     from torch.distributed.elastic.multiprocessing.api import SignalException

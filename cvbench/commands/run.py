@@ -124,6 +124,8 @@ def command(**given: Any) -> int:
     """Parse the options of `run`, run, write and print."""
     suite = load_suite(given["suite"])
     refuse_unused(given, suite)
+    if suite.task not in SHARED:
+        processes.refuse(given, f"the suite {suite.name}")
     out = given["out"] or Path("reports") / suite.name
     check_folder(out)
     if suite.makes:
@@ -211,6 +213,8 @@ def carry_out(
     return records
 
 
+SHARED: Sequence[str] = ("reconstruct", "compat")
+"""Tasks whose samples several processes may share."""
 UNUSED: Mapping[str, Sequence[str]] = {
     "reconstruct": ("prompts", "yes"),
     "compat": ("speed", "batch", "pictures", "prompts", "yes"),

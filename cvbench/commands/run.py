@@ -12,6 +12,7 @@ from cvbench.commands import processes
 from cvbench.commands.console import line, progress_bar
 from cvbench.commands.demo import conclude, is_demo
 from cvbench.commands.drawing import PICTURES, agreeing, check_kind, chosen_protocol, request_of
+from cvbench.commands.health import examine
 from cvbench.commands.journal import Journal, journal
 from cvbench.commands.options import (
     changes_of,
@@ -131,6 +132,10 @@ def command(**given: Any) -> int:
     if suite.makes:
         return run_generation(given, suite, out)
     asked, notes = read_request(given, suite, out)
+    if suite.task == "health":
+        for note in notes:
+            line(note, err=True)
+        return examine(requested(asked), out)
     if given["dry_run"]:
         return show_plan(suite, requested(asked))
     if devices := processes.to_launch(given):
@@ -219,6 +224,7 @@ UNUSED: Mapping[str, Sequence[str]] = {
     "reconstruct": ("prompts", "yes"),
     "compat": ("speed", "batch", "pictures", "prompts", "yes"),
     "generate": ("shard", "devices", "dry_run"),
+    "health": ("speed", "batch", "pictures", "metrics", "dry_run", "intervals", "prompts", "yes", "shard", "devices"),
 }
 """Options that a task does not take."""
 

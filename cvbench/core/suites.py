@@ -16,7 +16,7 @@ class Suite:
 
     `where_found` are metrics that join where their weights are on the machine: what a suite does by default needs no
     download. `task` is what is done with the models: each reconstructs by itself, they decode each
-    other's latents, or those of generators, which the suite `makes` pictures or videos with (t2i, i2v, t2v).
+    other's latents, or those of generators, which the suite `makes` pictures or videos with (t2i, i2v, t2v), or they are examined.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Suite:
     protocol: str = "cvbench-1"
     speed: bool = False
     where_found: tuple[str, ...] = ()
-    task: Literal["reconstruct", "compat", "generate"] = "reconstruct"
+    task: Literal["reconstruct", "compat", "generate", "health"] = "reconstruct"
     makes: str = ""
 
 

@@ -1,0 +1,160 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import scene
+from einops import reduce
+from test_cli import run
+from torch import Tensor, nn
+
+from cvbench.core.protocol import PROTOCOLS
+from cvbench.core.types import Traits
+from cvbench.engine.subject import Setting, subject_of
+from cvbench.tasks.health import LIMITS, Checkup, Examination
+from cvbench.tasks.request import Request
+
+
+class Sound(nn.Module):
+    """Halves both sides and doubles them again, with one weight."""
+
+    traits = Traits(spatial=2, channels=3)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(1))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return reduce(x * self.gain, "b c t (h p) (w q) -> b c t h w", "mean", p=2, q=2)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return z.repeat_interleave(2, 3).repeat_interleave(2, 4)
+
+
+class WrongRange(Sound):
+    def decode(self, z: Tensor) -> Tensor:
+        return 2 * super().decode(z) - 1
+
+
+class ShiftedTile(Sound):
+    def decode(self, z: Tensor) -> Tensor:
+        x = super().decode(z).clone()
+        x[..., 32:64, 32:64] = x[..., 32:64, 35:67]
+        return x
+
+
+class TintedFirst(Sound):
+    def decode(self, z: Tensor) -> Tensor:
+        x = super().decode(z).clone()
+        x[:, 0, 0] += 0.04
+        return x
+
+
+class DropsState(Sound):
+    """A causal filter in time, run in chunks: at frame 8 it begins with an empty state."""
+
+    def decode(self, z: Tensor) -> Tensor:
+        x = super().decode(z)
+        return torch.cat([self.filtered(chunk) for chunk in (x[:, :, :8], x[:, :, 8:])], 2)
+
+    def filtered(self, x: Tensor) -> Tensor:
+        return 0.9 * x + 0.1 * torch.cat([torch.full_like(x[:, :, :1], 0.5), x[:, :, :-1]], 2)
+
+
+class Overflows(Sound):
+    """Goes through numbers beyond 65,504."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        return super().encode(x) * 2e5
+
+    def decode(self, z: Tensor) -> Tensor:
+        return super().decode(z / 2e5)
+
+
+class DropsOut(Sound):
+    def decode(self, z: Tensor) -> Tensor:
+        return super().decode(nn.functional.dropout(z, 0.02, training=True))
+
+
+class DeadChannel(Sound):
+    def encode(self, x: Tensor) -> Tensor:
+        z = super().encode(x)
+        return torch.cat([z, torch.full_like(z[:, :1], 0.5)], 1)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return super().decode(z[:, :3])
+
+
+def panned(frames: int, height: int, width: int, seed: int) -> Tensor:
+    """A texture that moves by a pixel a frame, as a camera sees it."""
+    texture = torch.from_numpy(scene(1, height, width, seed)[:, 0]).float() / 255
+    return torch.stack([texture.roll(k, 2) for k in range(frames)], 1)
+
+
+def examined(model: object) -> Checkup:
+    clips = [panned(13, 96, 96, seed) for seed in range(3)]
+    request = Request(("m",), ("sample",), (), PROTOCOLS["cvbench-1"], device="cpu")
+    subject = subject_of(model, Setting(request.protocol, torch.device("cpu"), {}), "m")
+    return Checkup("m", list(Examination(subject, model, request, clips).findings()))
+
+
+@pytest.mark.parametrize(
+    ("fault", "named"),
+    [
+        (Sound, set()),
+        (WrongRange, {"range"}),
+        (ShiftedTile, {"alignment"}),
+        (TintedFirst, {"first frame"}),
+        (DropsState, {"breaks in time"}),
+        (Overflows, {"fp16"}),
+        (DropsOut, {"repeatable"}),
+    ],
+)
+def test_each_planted_fault_is_named_and_no_other(fault: type[Sound], named: set[str]) -> None:
+    checkup = examined(fault())
+    found = {finding.check: (finding.verdict, finding.value) for finding in checkup.findings}
+    assert {check for check, (verdict, _) in found.items() if verdict == "broken"} == named, found
+    words = [value for verdict, value in found.values() if verdict == "look"]
+    assert all(value.startswith("not measured") for value in words), found
+    assert checkup.broken == bool(named)
+
+
+def test_a_dead_channel_is_worth_a_look() -> None:
+    found = {f.check: (f.verdict, f.value) for f in examined(DeadChannel()).findings}
+    assert {check for check, (verdict, _) in found.items() if verdict != "ok"} == {"dead channels"}, found
+    assert found["dead channels"][1] == "1 of 4"
+
+
+def test_a_model_that_fails_is_a_finding() -> None:
+    class Fails(Sound):
+        def decode(self, z: Tensor) -> Tensor:
+            raise ValueError("no decoder")
+
+    (last,) = (f for f in examined(Fails()).findings if f.check == "coding")
+    assert (last.verdict, "no decoder" in last.value) == ("broken", True)
+
+
+@pytest.mark.parametrize(("check", "value", "verdict"), [
+    ("bf16", 40.0, "ok"), ("bf16", 30.0, "look"), ("bf16", float("nan"), "broken"),
+    ("colour", 1.0, "ok"), ("colour", 3.0, "look"), ("colour", float("inf"), "broken"),
+])  # fmt: skip
+def test_limits_go_both_ways_and_no_number_is_broken(check: str, value: float, verdict: str) -> None:
+    assert LIMITS[check].verdict(value) == verdict
+
+
+def test_the_program_prints_the_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ("-d", "sample-clips", "--limit", "1", "--set", "size=64", "--set", "frames=9", "--device", "cpu")
+    code, text, _ = run(
+        capsys, "run", "--suite", "health", "-m", "tiny-video,vae-sd21", *small, "--out", str(tmp_path / "o")
+    )
+    assert "tiny-video: ok" in text
+    assert (code, "vae-sd21: broken: loading" in text) == (3, True)
+    assert [checkup["model"] for checkup in json.loads((tmp_path / "o" / "health.json").read_text())] == [
+        "vae-sd21",
+        "tiny-video",
+    ]
+
+
+def test_options_that_it_does_not_take_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "run", "--suite", "health", "--metrics", "psnr", "--dry-run")
+    assert (code, "--metrics and --dry-run: the suite health" in err) == (2, True), err

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 
 from cvbench.core.types import Traits
+from cvbench.models import MODELS
 from cvbench.nets.tensors import Videos
 from cvbench.tasks.crossdecoding.mappings import MAPPINGS, mapped
 
@@ -95,6 +96,17 @@ def mismatch(a: Traits, b: Traits) -> str:
     if (video.frame_rule.base, video.frame_rule.step) != (1, video.temporal):
         return f"the mappings need a video VAE of 1 + {video.temporal}k frames, not of {video.frame_rule}"
     return ""
+
+
+def other_form(a: str, b: str) -> str:
+    """Say why models of the registry, of these names, cannot exchange latents that have the same shape, "" if they can.
+
+    One takes them raw, as an encoder gives them, the other scaled as a diffusion model takes them.
+    """
+    scaled = [name for name in (a, b) if (entry := MODELS.get(name.partition("@")[0])) and entry.latents == "scaled"]
+    return (
+        f"latents of {scaled[0]} are scaled as for a diffusion model, the other's are raw" if len(scaled) == 1 else ""
+    )
 
 
 def cross_decodings(names: tuple[str, str], traits: tuple[Traits, Traits]) -> list[CrossDecoding]:

@@ -27,7 +27,7 @@ from cvbench.nets.tensors import Videos
 from cvbench.probes import PROBES
 from cvbench.store import FileStore, Store
 from cvbench.tasks.assembly import Stored, inapplicable, reduced, sample_record
-from cvbench.tasks.crossdecoding.plan import CrossDecoding, cross_decodings, mismatch, noisy, view
+from cvbench.tasks.crossdecoding.plan import CrossDecoding, cross_decodings, mismatch, noisy, other_form, view
 from cvbench.tasks.request import (
     DataTask,
     Refused,
@@ -101,7 +101,9 @@ class CrossDecodingTask(DataTask):
         crosses: dict[CrossDecoding, None] = {}
         paired: dict[str, None] = {}
         for a, b in combinations(self.models, 2):
-            if reason := mismatch(self.traits[a], self.traits[b]):
+            if reason := mismatch(self.traits[a], self.traits[b]) or other_form(
+                *(self.models[n].facts.spec or n for n in (a, b))
+            ):
                 self.unlike.append(self._refusal(a, b, reason))
                 continue
             crosses |= dict.fromkeys(cross_decodings((a, b), (self.traits[a], self.traits[b])))

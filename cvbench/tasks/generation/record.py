@@ -15,6 +15,7 @@ from cvbench.engine.loop import Prepared, Rows
 from cvbench.engine.measuring import is_measured
 from cvbench.metrics import METRICS, Metric, frechet_of_sets, set_score
 from cvbench.metrics import score as mean_score
+from cvbench.metrics.registry import FEW
 from cvbench.probes import FEATURES, PROBES
 from cvbench.tasks.generation.decoding import ALIGNED, FIRST, Decoding, asked_frames, every
 from cvbench.tasks.generation.drawing import Drawing
@@ -129,7 +130,7 @@ class Assembly:
         wanted = asked_frames(self.protocol)
         short = sum(1 for m in self.made if m.sample.pixels is None and 0 < m.sample.shape[0] < wanted)
         told = f"{short} clips shorter than {self.protocol.frames} frames" if short and not self._still else ""
-        limited = "**under-sampled**: a trial of a few samples" if self.decoding.request.limit else ""
+        limited = "**under-sampled**: a trial" if self.decoding.request.limit and len(self.made) < FEW else ""
         note = "; ".join(filter(None, (dataset.note, limited, texture, told)))
         return DataFacts(dataset.name, manifest, len(self.made), note)
 

@@ -1,0 +1,77 @@
+"""Suites of generators through the command line: one drawing serves all rows, and is never made twice."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvbench import generators
+from cvbench.cli import run_program
+from cvbench.core.errors import UnsuitableInput
+from cvbench.core.records import read_records
+from cvbench.tasks.generation.rows import positions
+
+pytestmark = pytest.mark.usefixtures("textures")
+FAST = ("--set", "size=32", "--set", "steps=3", "--no-speed", "--device", "cpu", "--pictures", "0")
+ROWS = "gaussian-t2i,gaussian-t2i+tiny-video,gaussian-t2i+tiny-image-z16"
+
+
+def told(folder: Path) -> list[Any]:
+    """What records say but for times and machines."""
+    found = [json.loads(path.read_text()) for path in sorted((folder / "records").glob("*.json"))]
+    return [{k: v for k, v in record.items() if k not in ("created", "environment", "speed")} for record in found]
+
+
+def test_one_drawing_serves_all_rows_runs_and_batches(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ["run", "--suite", "t2i", "--metrics", "psnr,ssim", "--data", str(pictures), *FAST]
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert run_program([*line, "--models", ROWS, "--out", str(one)]) == 3  # of z16 the latents have another shape
+    records = {r.model.name: r for r in read_records([one])}
+    assert "16×" in (records["gaussian-t2i+tiny-image-z16"].error or "")
+    base, other = records["gaussian-t2i"].generation or {}, records["gaussian-t2i+tiny-video"].generation or {}
+    assert base["latents"] == other["latents"]
+    assert set(records["gaussian-t2i+tiny-video"].scores) == {"psnr", "ssim"}
+    assert not records["gaussian-t2i"].scores
+
+    def built(*_arguments: object) -> None:
+        raise AssertionError("a generator was started")
+
+    monkeypatch.setattr(generators, "build", built)
+    assert run_program([*line, "--models", ROWS, "--batch", "2", "--out", str(two)]) == 3
+    assert told(one) == told(two)
+    assert run_program([*line, "--models", "gaussian-t2i+tiny-video-none", "--out", str(tmp_path / "three")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--models", "gaussian-t2v"], "suite t2v"),
+        (["--models", "vae-sd21"], "no generator"),
+        (["--prompts", "empty.csv"], "prompt"),
+        (["--models", "gaussian-t2i", "--set", "motion=3"], "motion"),
+    ],
+)
+def test_wrong_requests_are_one_message(
+    arguments: list[str], word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("empty.csv").write_text("name,prompt\n", encoding="utf-8")
+    assert run_program(["run", "--suite", "t2i", *arguments, "--out", "out"]) == 2
+    said = capsys.readouterr().err
+    assert word in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(("frames", "base", "step"), [(97, 25, 4), (61, 16, 4), (25, 25, 1), (17, 5, 4)])
+def test_frames_at_the_base_s_positions(frames: int, base: int, step: int) -> None:
+    assert positions(frames, base) == list(range(0, frames, step))
+    assert len(positions(frames, base)) == base
+
+
+@pytest.mark.parametrize(("frames", "base"), [(24, 25), (60, 16), (5, 1)])
+def test_other_lengths_share_no_positions(frames: int, base: int) -> None:
+    with pytest.raises(UnsuitableInput, match="positions"):
+        positions(frames, base)

@@ -193,6 +193,22 @@ def test_shards_are_read_over_the_network(server: str, shards: Path) -> None:
         open_dataset(f"{server}/7.tar", {})
 
 
+@pytest.mark.large
+@pytest.mark.parametrize("place", ["here", "there"])
+def test_ten_thousand_clips_stream_with_memory_flat(place: str, server: str, shards: Path, tmp_path: Path) -> None:
+    content = clip(tmp_path, 5)
+    for i in range(10):
+        shard(shards / f"big{i}.tar", {f"{k:05}.mkv": content for k in range(1000)})
+    dataset = open_dataset(f"{shards if place == 'here' else server}/big{{0..9}}.tar", {})
+    assert len(dataset.items) == 10_000
+    used = []
+    for i, item in enumerate(dataset.items):
+        assert item.read(Sampling(5, 1)).pixels.shape == (3, 5, 48, 64)
+        if i in (1000, 9999):
+            used.append(int(re.search(r"VmRSS:\s+(\d+)", Path("/proc/self/status").read_text())[1]))  # type: ignore[index]
+    assert used[1] - used[0] < 32 * 1024  # KiB
+
+
 def test_a_run_over_shards(shards: Path, tmp_path: Path) -> None:
     line = ["run", "-m", "pool-8x8", "-d", f"mine={shards}/{{00000..00001}}.tar", "--limit", "3", "--pick", "hash"]
     assert (

@@ -1,6 +1,7 @@
 """Metrics: stored rows to one number. The table is the registry; all that is known of a metric stands in it."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -427,8 +428,8 @@ def weights(clips: Sequence[str], average: str) -> Values:
     if average == "items":
         return np.ones(len(clips))
     if average == "clips":
-        runs = [clips.count(clip) for clip in clips] if len(set(clips)) < len(clips) else [1] * len(clips)
-        return np.array([len(clips) / len(set(clips)) / run for run in runs], np.float64)
+        runs = Counter(clips)
+        return np.array([len(clips) / len(runs) / runs[clip] for clip in clips], np.float64)
     size = int(average.removeprefix("batches-"))
     batches = -(-len(clips) // size)
     lengths = [min(size, len(clips) - k // size * size) for k in range(len(clips))]

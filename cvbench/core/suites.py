@@ -16,7 +16,8 @@ class Suite:
 
     `where_found` are metrics that join where their weights are on the machine: what a suite does by default needs no
     download. `task` is what is done with the models: each reconstructs by itself, they decode each
-    other's latents, or those of generators, which the suite `makes` pictures or videos with (t2i, i2v, t2v), or they are examined.
+    other's latents, or those of generators, which the suite `makes` pictures or videos with (t2i, i2v, t2v), or they
+    are examined.
     """
 
     name: str

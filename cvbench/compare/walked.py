@@ -138,8 +138,12 @@ def contributions(record: RunRecord, name: str) -> dict[str, float]:
         return {}
     clips = [sample.clip for sample in samples]
     values = metric.values([np.asarray(s.rows[metric.probe], np.float64) for s in samples], record.protocol)
-    shares = weights(clips, average_of(metric, record.protocol)) * values / len(samples)
-    count, found = len(set(clips)), dict.fromkeys(clips, 0.0)
+    weight = weights(clips, average_of(metric, record.protocol))
+    mean = float((weight * values).mean())
+    shares = (
+        weight * (values - mean) / len(samples)
+    )  # of the distance from the mean: a clip of many items is no outlier
+    count, found = len(set(clips)), dict.fromkeys(clips, mean)
     for clip, share in zip(clips, shares, strict=True):
         found[clip] += count * float(share)
     return found

@@ -19,7 +19,10 @@ from cvbench.models.naming import expanded, split
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
-FILES = {".csv", ".json", ".jsonl", ".txt", ".tsv", ".mp4", ".py", ".toml", ".xml", ".html", ".png", ".tex", ".md"}
+FILES = {
+    *(".csv", ".json", ".jsonl", ".txt", ".tsv", ".mp4", ".py", ".toml", ".xml", ".html", ".png", ".tex", ".md"),
+    ".zip",
+}
 
 
 def test_the_model_of_the_docs_page_runs(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ COMMANDS = {
     "table": "Print the table of records made by `run`, or a published table (1 to 8) filled from them.",
     "show": "Show one record on a screen, with all that its table leaves out.",
     "report": "Write one HTML file: tables, plots, per-frame curves, clips with a wipe and difference maps.",
+    "bundle": "Put a run into one file that others can check: records, tables, report, pictures, hashes.",
+    "verify": "Check bundles: hashes, signatures, and every score made again from its rows.",
     "compare": "Compare two runs, or models of one run, sample by sample: is the difference real?",
     "explain": "Say why two protocols, or two records, give different numbers, step by step.",
     "reproduce": "Run another project's protocol, and say whether its published numbers are met.",

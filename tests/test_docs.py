@@ -189,3 +189,18 @@ def test_a_wrong_line_would_be_found(line: str, tmp_path: Path, monkeypatch: pyt
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", ["training.md", "python.md"])
+def test_every_snippet_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)  # they read reports/baseline
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, page, "exec"), {"__name__": page})
+
+
+def test_the_site_has_every_page() -> None:
+    """Building it, without a warning, is a step of `.ci/run`."""
+    listed = set(re.findall(r"[\w-]+\.md", (ROOT / ".ci" / "mkdocs.yml").read_text()))
+    assert listed == {page.name for page in (ROOT / "docs").glob("*.md")}

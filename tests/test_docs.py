@@ -203,4 +203,4 @@ def test_every_snippet_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch
 def test_the_site_has_every_page() -> None:
     """Building it, without a warning, is a step of `.ci/run`."""
     listed = set(re.findall(r"[\w-]+\.md", (ROOT / ".ci" / "mkdocs.yml").read_text()))
-    assert listed == {page.name for page in (ROOT / "docs").glob("*.md")}
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} <= listed

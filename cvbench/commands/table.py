@@ -67,8 +67,8 @@ def command(
     paired differences holds 0. The identity and untrained models do not compete. `cvbench compare` tests.
 
     FCR is how many frames become one latent frame. Comp. tells whether a model's latents are those of an image model's:
-    ✓ yes, × no, - it is an image model itself, – not known. bpp are bits per pixel: 16 for each number of the latents,
-    or as counted. Rows come in the order in which models were typed.
+    a check mark yes, a cross no, - it is an image model itself. bpp are bits per pixel: 16 for each number of the
+    latents, or as counted. Rows come in the order in which models were typed.
 
     Below Tables 1, 6, 7 and 8 stand small networks of this project, from records that ship with it; those of --from go
     before them.

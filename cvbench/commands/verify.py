@@ -8,7 +8,7 @@ import click
 
 from cvbench.commands.codes import DONE, INCOMPLETE, REGRESSION
 from cvbench.commands.console import line
-from cvbench.commands.options import weights_of
+from cvbench.commands.options import existing, weights_of
 from cvbench.core.errors import CvbenchError, UsageError
 from cvbench.core.records import read_records
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 @click.command("verify")
-@click.argument("bundles", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path), metavar="BUNDLE...")
+@click.argument("bundles", nargs=-1, required=True, metavar="BUNDLE...")
 @click.option("--rerun", type=click.IntRange(1), metavar="N", help="Measure N samples of every record again, here.")
 @click.option("--data", "-d", "data", multiple=True, metavar="NAME=PATH", help="With --rerun: where a data set lies.")
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="With --rerun: weights of a model or metric.")
 @click.option("--device", default="auto", show_default=True, help="With --rerun: cpu, cuda, cuda:1, mps.")
-def command(bundles: Sequence[Path], rerun: int | None, **given: Any) -> int:
+def command(bundles: Sequence[str], rerun: int | None, **given: Any) -> int:
     """Check bundles: every hash, every signature, every score made again from its rows.
 
     \b
@@ -36,7 +36,7 @@ def command(bundles: Sequence[Path], rerun: int | None, **given: Any) -> int:
     """
     given["where"] = _places(given["data"])
     given["held"] = weights_of(given["weights"])
-    return max((_check(path, rerun, given) for path in bundles), key=(DONE, INCOMPLETE, REGRESSION).index)
+    return max((_check(path, rerun, given) for path in existing(bundles)), key=(DONE, INCOMPLETE, REGRESSION).index)
 
 
 def _places(texts: Sequence[str]) -> dict[str, str]:

@@ -5,32 +5,42 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from cvbench import __version__, tables
 from cvbench.core.errors import UsageError
 from cvbench.core.records import RunRecord
-from cvbench.core.text import legible, visible
+from cvbench.core.text import legible
 from cvbench.engine.pictures import read_all
 from cvbench.metrics import METRICS
 from cvbench.report import charts, clips, content, frames
+from cvbench.report.board import SIZES, Change, Source, choices
 from cvbench.report.scatter import scatter
 from cvbench.report.steps import over_steps, series
+from cvbench.report.templates import asset, template
 
-SCRIPTS = ("table.js", "charts.js", "clips.js")
+SCRIPTS = ("table.js", "charts.js")
 FACTS = ("params", "fcr", "comp")
 """Columns that stand behind the scores."""
 NAMED = 20
 """Failures of a record that are named one by one."""
 
 
-def render(records: Sequence[RunRecord], pictures: Sequence[Path] = (), title: str = "cvbench report") -> str:
+def render(
+    records: Sequence[RunRecord],
+    pictures: Sequence[Path] = (),
+    title: str = "cvbench report",
+    *,
+    links: Sequence[tuple[str, str]] = (),
+    sources: Sequence[Source] = (),
+    changes: Sequence[Change] = (),
+) -> str:
     """Return the report of `records` as HTML; `pictures` are the `pictures` folders of their runs.
+
+    A leaderboard's pages have `links` (text and address) to each other, say where records are from, and what changed.
 
     The file holds all it needs. Its content security policy allows no request, and no script but its own. Raises
     UsageError when there are no records; what is wrong with pictures is said in the report.
@@ -44,8 +54,13 @@ def render(records: Sequence[RunRecord], pictures: Sequence[Path] = (), title: s
     drawn = [chart_set(group) for group in groups]
     made = score_tables(records)
     themes = {"light": charts.theme(dark=False), "dark": charts.theme(dark=True)}
-    return _template().render(
+    return template("page.html.j2").render(
         title=title,
+        links=links,
+        sources=sources,
+        choices=choices(sources),
+        sizes=SIZES,
+        changes=changes,
         version=__version__,
         created=max(r.created for r in records),
         groups=groups,
@@ -69,29 +84,16 @@ def render(records: Sequence[RunRecord], pictures: Sequence[Path] = (), title: s
             "table-data": Markup(embed([tables.to_csv(replace(table, below=[])) for _, table in made])),  # noqa: S704
         },
         style=Markup(asset("style.css")),  # noqa: S704
-        scripts=[Script.of(text) for text in (charts.library(), *map(asset, SCRIPTS if shown else SCRIPTS[:-1]))],
+        scripts=[Script.of(text) for text in (charts.library(), *map(asset, _scripts(shown, sources)))],
     )
+
+
+def _scripts(shown: Sequence[object], sources: Sequence[object]) -> list[str]:
+    return [*SCRIPTS, *(["clips.js"] if shown else []), *(["sources.js"] if sources else [])]
 
 
 def _has_clips(group: content.Group) -> bool:
     return any(sample.frames > 1 for record in group.records for sample in record.samples)
-
-
-def asset(name: str) -> str:
-    """Return a text file of this package."""
-    return files("cvbench.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _template() -> Template:
-    environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, finalize=_shown
-    )
-    return environment.from_string(asset("page.html.j2"))
-
-
-def _shown(value: object) -> object:
-    """Make what a name says safe to look at; markup of ours stays what it is."""
-    return visible(value) if type(value) is str else value
 
 
 @dataclass(frozen=True)

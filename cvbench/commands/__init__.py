@@ -10,6 +10,8 @@ COMMANDS = {
     "bundle": "Put a run into one file that others can check: records, tables, report, pictures, hashes.",
     "verify": "Check bundles: hashes, signatures, and every score made again from its rows.",
     "leaderboard": "Make a static site from bundles.",
+    "push": "Upload a bundle to the hub.",
+    "card": "Print the card of a model, its scores as the hub reads them.",
     "compare": "Compare two runs, or models of one run, sample by sample: is the difference real?",
     "explain": "Say why two protocols, or two records, give different numbers, step by step.",
     "reproduce": "Run another project's protocol, and say whether its published numbers are met.",

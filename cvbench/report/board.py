@@ -49,6 +49,11 @@ class Change:
     new: tuple[str, str]
 
     @property
+    def is_seen(self) -> bool:
+        """Whether the values differ by more than their last digit may by rounding."""
+        return abs(self.before - self.after) >= 0.5 * 10.0 ** -METRICS[self.metric].digits
+
+    @property
     def text(self) -> str:
         """Both values with the metric's digits."""
         metric = METRICS[self.metric]

@@ -169,9 +169,10 @@ def _changes(entries: Sequence[Entry], shown: Sequence[Entry]) -> Iterator[Chang
             for name in (n for n in new.record.scores if n in old.record.scores and n in METRICS):
                 a, b = old.record.scores[name], new.record.scores[name]
                 why = a.signature.difference(b.signature) or _why(old.record, new.record)
-                if (a.value, a.signature) != (b.value, b.signature):
-                    ends = [(f"../{archive(e.sha256)}", e.sha256) for e in (old, new)]
-                    yield Change(entry.record.model.name, name, a.value, b.value, why, *ends)
+                ends = [(f"../{archive(e.sha256)}", e.sha256) for e in (old, new)]
+                change = Change(entry.record.model.name, name, a.value, b.value, why, *ends)
+                if change.is_seen or a.signature != b.signature:
+                    yield change
 
 
 def _same(a: Entry, b: Entry) -> bool:

@@ -186,6 +186,11 @@ def test_shipped_records_agree(tmp_path: Path) -> None:
 
 def test_a_folder_in_use_is_left_alone(made: dict[str, bytes], tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    (tmp_path / "mine" / files.MANIFEST).write_text("{}")
     assert run_program(["bundle", str(SHIPPED), "-o", str(tmp_path / "mine")]) == 2
-    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == [files.MANIFEST]
+    files.write(made, tmp_path / "b")
+    files.write(made, tmp_path / "b")
+    (tmp_path / "b" / "thesis.tex").write_text("x")
+    assert run_program(["bundle", str(SHIPPED), "-o", str(tmp_path / "b")]) == 2
+    assert (tmp_path / "b" / "thesis.tex").is_file()

@@ -96,9 +96,21 @@ def test_a_bundle_that_does_not_agree_is_on_no_site(tmp_path: Path, capsys: pyte
 
 def test_a_folder_in_use_is_left_alone(site: Path, tmp_path: Path) -> None:
     path = next((site / "bundles").iterdir())
-    (tmp_path / "thesis.tex").write_text("x")
+    (tmp_path / "bundles").mkdir()
+    (tmp_path / "bundles" / "mine.zip").write_text("x")
     assert run_program(["leaderboard", "build", str(path), "-o", str(tmp_path)]) == 2
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["bundles", "mine.zip"]
+
+
+def test_a_site_is_built_again_in_its_place(tmp_path: Path) -> None:
+    paths = [write(tmp_path, name, honest(facts(name), 0, "")) for name in ("a", "b")]
+    out = tmp_path / "site"
+    assert run_program(["leaderboard", "build", *map(str, paths), "-o", str(out)]) == 0
+    (out / "CNAME").write_text("mine")
+    assert run_program(["leaderboard", "build", str(paths[0]), "-o", str(out)]) == 0
+    assert [path.name for path in (out / "models").iterdir()] == ["a.html"]
+    assert len(list((out / "bundles").iterdir())) == 1
+    assert (out / "CNAME").is_file()
 
 
 @pytest.mark.large

@@ -11,6 +11,8 @@ from cvbench.core.records import RunRecord
 from cvbench.metrics import METRICS
 from cvbench.report.templates import asset, template
 
+GENERATOR = '<meta name="generator" content="cvbench leaderboard">'
+"""By which the first page of a leaderboard is known."""
 SIZES = ((10**6, "1 M"), (10**7, "10 M"), (10**8, "100 M"), (10**9, "1 G"))
 """Most parameters that may be asked for."""
 
@@ -72,6 +74,7 @@ def index(title: str, boards: Sequence[Mapping[str, Any]]) -> str:
     """Return the first page of a leaderboard."""
     return template("index.html.j2").render(
         title=title,
+        generator=Markup(GENERATOR),  # noqa: S704  # ours
         boards=boards,
         version=__version__,
         style=Markup(asset("style.css")),  # noqa: S704

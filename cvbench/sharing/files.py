@@ -64,7 +64,7 @@ def write(files: Mapping[str, bytes], out: Path) -> None:
     """Write a bundle: a zip where `out` ends in .zip, else a folder. Raises UsageError for one that is in use."""
     if out.suffix == ".zip":
         return _write_zip(files, out)
-    if out.exists() and not (out / MANIFEST).is_file() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not _is_ours(out):
         raise UsageError(f"{out} is there and is no bundle; name another place to write to")
     part = Path(tempfile.mkdtemp(prefix=f".{out.name[:40]}-", dir=_made(out.absolute().parent)))
     for name, content in files.items():
@@ -76,6 +76,17 @@ def write(files: Mapping[str, bytes], out: Path) -> None:
         shutil.rmtree(out)
     part.replace(out)
     return None
+
+
+def _is_ours(out: Path) -> bool:
+    """Tell whether a folder holds nothing but a bundle, which another may replace."""
+    if not out.is_dir() or not any(out.iterdir()):
+        return out.is_dir()
+    try:
+        held = _opened(out, out)
+    except UsageError:
+        return False
+    return held.files().keys() <= held.manifest.files.keys()
 
 
 def _made(folder: Path) -> Path:

@@ -47,7 +47,7 @@ def build(bundles: Sequence[Path], out: Path, title: str) -> list[Path]:
     Raises Disagrees for a bundle that does not agree with itself, UsageError for what is no bundle, and for an `out`
     that holds something else.
     """
-    if out.exists() and not (out / "bundles").is_dir() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not _is_ours(out):
         raise UsageError(f"{out} is there and is no leaderboard; name another place to write to")
     with contextlib.ExitStack() as stack:
         opened = {path: _checked(path, stack.enter_context(files.opened(path))) for path in bundles}
@@ -82,9 +82,18 @@ def _keep(path: Path, bundle: files.Opened, out: Path) -> None:
         file.write(path.read_bytes())
 
 
+def _is_ours(out: Path) -> bool:
+    """Tell whether a folder is empty, or holds an earlier build."""
+    if not out.is_dir() or not any(out.iterdir()):
+        return out.is_dir()
+    first = out / "index.html"
+    return first.is_file() and report.GENERATOR in first.read_text(encoding="utf-8", errors="replace")
+
+
 def _tidy(out: Path, kept: set[str]) -> None:
     """Remove what an earlier build left and this one does not have."""
-    for path in [path for folder in ("boards", "models", "bundles") for path in (out / folder).glob("*")]:
+    made = ("boards/*.html", "models/*.html", f"bundles/{'[0-9a-f]' * 16}.zip")
+    for path in [path for pattern in made for path in out.glob(pattern)]:
         if path.relative_to(out).as_posix() not in kept:
             path.unlink()
 

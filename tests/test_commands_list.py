@@ -13,7 +13,16 @@ def listed(capsys: pytest.CaptureFixture[str], *words: str) -> list[list[str]]:
 
 def test_alone_it_tells_what_can_be_listed(capsys: pytest.CaptureFixture[str]) -> None:
     rows = listed(capsys)
-    assert [row[0] for row in rows] == ["models", "data", "metrics", "suites", "protocols", "fields"]
+    assert [row[0] for row in rows] == [
+        "models",
+        "generators",
+        "data",
+        "metrics",
+        "suites",
+        "protocols",
+        "fields",
+        "published",
+    ]
     assert rows[0][1] == str(len(MODELS))
 
 

@@ -37,6 +37,7 @@ class Fake(Subject):
         return True
 
 
+@pytest.mark.large
 def test_forty_models_take_turns_on_a_card_of_24_gigabytes() -> None:
     memory = [24 << 30]
     here = Residents(CPU, lambda _: memory[0])

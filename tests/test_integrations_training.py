@@ -53,6 +53,7 @@ def test_training_ends_in_the_very_weights_it_ends_in_without_a_monitor(setting:
     assert not all(torch.equal(a, b) for a, b in zip(ToyVAE().state_dict().values(), alone.values(), strict=True))
 
 
+@pytest.mark.large
 def test_the_interval_holds_the_full_score_in_95_of_100_repeats(images: Path) -> None:
     net = ToyVAE().eval()
     full = cvbench.evaluate(net, str(images), ["psnr"], "cvbench-1", changes=SMALL)

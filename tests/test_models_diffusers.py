@@ -68,7 +68,7 @@ def test_every_class_but_vqmodel_has_an_entry() -> None:
 def test_configs_are_arguments_of_their_class(name: str) -> None:
     entry = ENTRIES[name]
     known = inspect.signature(getattr(diffusers, entry.config["_class_name"]).__init__).parameters
-    assert set(entry.config) - set(known) <= {"_class_name", "force_upcast"}
+    assert set(entry.config) - set(known) <= {"_class_name", "force_upcast", "release"}
     assert not set(entry.options) & set(known)
 
 

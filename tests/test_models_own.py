@@ -4,6 +4,7 @@ import itertools
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -52,9 +53,9 @@ def coded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     original = reconstruction.code
 
-    def code(subject: reconstruction.Subject, *given: list[int]) -> list[Coded]:
+    def code(subject: reconstruction.Subject, *given: Any, **how: Any) -> list[Coded]:
         names.append(subject.name)
-        return original(subject, *given)  # type: ignore[arg-type]
+        return original(subject, *given, **how)
 
     monkeypatch.setattr(reconstruction, "code", code)
     return names

@@ -218,5 +218,7 @@ def test_a_damaged_memory_is_not_believed(file: Path, monkeypatch: pytest.Monkey
 
 def test_a_cache_that_cannot_be_written_stops_nothing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settle(file, monkeypatch)
-    Path(os.environ["CVBENCH_CACHE"]).write_text("no folder")
+    place = Path(os.environ["CVBENCH_CACHE"])
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("no folder")
     assert weights.file_digest(file) == sha256(b"one")

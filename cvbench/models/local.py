@@ -16,7 +16,9 @@ LIKE = "as"
 
 def is_local(name: str) -> bool:
     """Tell whether `name` is a path: to what is there, or by its form."""
-    return any(sign in name for sign in "/\\") or name.startswith((".", "~")) or name.endswith(FORMATS) or _there(name)
+    return bool(name) and (
+        any(sign in name for sign in "/\\") or name.startswith((".", "~")) or name.endswith(FORMATS) or _there(name)
+    )
 
 
 def local_entry(name: str, like: ModelEntry | None, known: Mapping[str, ModelEntry]) -> ModelEntry:

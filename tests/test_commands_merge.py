@@ -111,6 +111,7 @@ def test_shares_of_a_reconstruction_end_in_its_record(
     assert not (tmp_path / "untouched" / "rows").exists()
 
 
+@pytest.mark.large
 def test_shares_of_the_compat_suite_end_in_its_records(
     footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

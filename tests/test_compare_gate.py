@@ -58,6 +58,7 @@ def test_less_than_1_percent_of_1000_noisy_reruns_raise_an_alarm(noise: float) -
     assert sum(code != 0 for code in codes) < 10
 
 
+@pytest.mark.large
 def test_more_models_raise_no_more_alarms() -> None:
     rng, base = RNG(3), [scored({"psnr": BASE}, f"m{k}") for k in range(20)]
     alarms = 0

@@ -328,6 +328,7 @@ sys.exit(f"{seconds} s" if seconds > 10 else "torch" if "torch" in sys.modules e
 """
 
 
+@pytest.mark.large
 def test_twenty_models_on_a_thousand_clips_are_compared_and_checked_in_seconds_without_torch() -> None:
     done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -67,6 +67,7 @@ def test_a_model_that_left_is_built_again_and_makes_the_same(pictures: Path) -> 
     assert torch.equal(subject.decode(subject.encode(video), 1), before)
 
 
+@pytest.mark.large
 def test_rows_do_not_tell_who_took_turns(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("tiny-image", "pool-8x8", "tiny-video", "identity")
     asked = Request(names, (str(pictures),), ("psnr", "ssim"), SMALL, device="cpu")

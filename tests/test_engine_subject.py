@@ -334,7 +334,10 @@ def test_frames_are_given_to_a_decode_that_takes_frames(decode: Callable[..., Te
 
 
 @pytest.mark.parametrize("name", ["AutoencoderKL", "AutoencoderKLWan"])
-@pytest.mark.parametrize("wrap", [lambda net: net, lambda net: torch.compile(net, backend="eager")])
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda net: net, pytest.param(lambda net: torch.compile(net, backend="eager"), marks=pytest.mark.large)],
+)
 def test_networks_of_diffusers_are_taken_as_they_are(
     name: str, wrap: Callable[[nn.Module], Any], pictures: Path
 ) -> None:

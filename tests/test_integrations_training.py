@@ -73,6 +73,7 @@ def test_the_interval_holds_the_full_score_in_95_of_100_repeats(images: Path) ->
     assert 0 < estimate.n < estimate.of == 40
 
 
+@pytest.mark.large
 def test_without_a_budget_it_is_the_score_of_evaluate(images: Path) -> None:
     net = ToyVAE().eval()
     full = cvbench.evaluate(net, str(images), ["psnr", "ssim"], "cvbench-1", changes=SMALL)

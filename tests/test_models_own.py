@@ -271,7 +271,14 @@ def b(): return V(0.8)
 """
 
 
-@pytest.mark.parametrize("method", DIFFER.values(), ids=DIFFER)
+QUICK = ("in bits alone", "in an imported module", "in a closure")
+"""Those of the tests below that run by default."""
+
+
+@pytest.mark.parametrize(
+    "method",
+    [pytest.param(m, id=name, marks=[] if name in QUICK else pytest.mark.large) for name, m in DIFFER.items()],
+)
 def test_two_models_of_one_file_never_share_a_row(method: str, folder: Path, tmp_path: Path) -> None:
     write(
         tmp_path,
@@ -367,6 +374,7 @@ def test_a_stated_key_stands_for_everything_of_the_model(folder: Path, tmp_path:
     assert scores(folder, spec) != first
 
 
+@pytest.mark.large
 def test_a_run_of_many_users_models_and_ours_changes_none(folder: Path, tmp_path: Path) -> None:
     specs = [f"{write(tmp_path / n, model=MODEL + f'def build(): return V(0.{n})') / 'model.py'}:build" for n in "79"]
     models = [*specs, "jpeg"]

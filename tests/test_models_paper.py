@@ -124,6 +124,7 @@ def test_parameters_are_those_of_the_official_code(name: str, total: tuple[int, 
         ("cvvae-sd3", (1, 16, 9, 32, 32)),
     ],
 )
+@pytest.mark.large
 def test_latents_of_33_frames_of_256_have_the_published_shape(name: str, latents: tuple[int, ...]) -> None:
     with torch.device("meta"):
         model = build(name, small=False, device=torch.device("meta"))

@@ -99,8 +99,14 @@ def test_parameter_counts_are_the_official_networks(name: str, total: int, encod
     assert sum(p.numel() for p in net.encoder.parameters()) == encoder
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [
+        pytest.param(name, case, marks=pytest.mark.large if case in STRIDED and name != "cvvae" else [])
+        for name in FORMS
+        for case in CASES
+    ],
+)
 def test_posterior_and_reconstruction_equal_the_official_code(name: str, case: str) -> None:
     key, stride = f"{name}-small/{case}", STRIDED.get(case, 1)
     net = small(name)

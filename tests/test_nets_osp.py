@@ -62,6 +62,10 @@ TILING = {"tiled": Tiling(size=64, overlap=0.25), "tiledt": Tiling(size=64, over
 STRIDED = ("t9", "tiled", "tiledt")
 ALL_TILED = [f"{variant}/tiled" for variant in ("osp-v1.0-release", "osp-v1.1")]
 KEYS = [f"{variant}/{case}" for variant in RELEASE for case in ("t1", "t5", "t9")] + ALL_TILED + ["osp-v1.1/tiledt"]
+MARKED = [
+    pytest.param(key, marks=pytest.mark.large if key.endswith(("/t9", "/tiled")) and "1.1" not in key else [])
+    for key in KEYS
+]
 
 
 @cache
@@ -99,14 +103,14 @@ def test_tensors_and_parameters_are_the_official_ones(release: str, width: str) 
     assert tuple(sum(p.numel() for p in part.parameters()) for part in parts) == (*COUNTS[release, width], 72, 20)
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", MARKED)
 def test_the_encoder_gives_the_official_posterior(key: str) -> None:
     mean, logvar = small(key).encode(clips(key), TILING.get(key.split("/")[1]))
     torch.testing.assert_close(mean, golden(key, "mean"), atol=ATOL, rtol=0)
     torch.testing.assert_close(logvar, golden(key, "logvar"), atol=ATOL, rtol=0)
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", MARKED)
 def test_the_decoder_gives_the_official_pixels(key: str) -> None:
     case = key.split("/")[1]
     pixels = small(key).decode(golden(key, "mean"), TILING.get(case))

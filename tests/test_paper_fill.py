@@ -463,6 +463,7 @@ print(len(records), "torch" in sys.modules, time.perf_counter() - start)
 """
 
 
+@pytest.mark.large
 def test_tables_of_20_models_and_1000_clips_take_seconds_and_no_torch(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     clips = rng.normal(

@@ -324,6 +324,7 @@ def test_a_contact_sheet_shows_target_reconstruction_and_difference(tmp_path: Pa
     assert set(heat.flatten().tolist()) == {16 * markdown.GAIN}
 
 
+@pytest.mark.large
 def test_20_models_by_1000_clips_take_less_than_10_seconds_without_torch(tmp_path: Path) -> None:
     (tmp_path / "records").mkdir()
     for k in range(20):

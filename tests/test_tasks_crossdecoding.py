@@ -111,6 +111,7 @@ def found(records: Sequence[RunRecord], name: str, data: str) -> RunRecord:
     return record
 
 
+@pytest.mark.large
 def test_an_inflated_untrained_video_vae_loses_nothing_at_one_frame(own: dict[str, str], footage: Path) -> None:
     records = compat.run(request([own["Still"], own["Moving"]], footage))
     assert [(r.error, r.failures) for r in records if not r.complete] == []

@@ -279,6 +279,7 @@ def test_a_call_that_was_stopped_continues(
     assert colours["i3d-direct224"] == 9
 
 
+@pytest.mark.large
 def test_i3d_end_to_end_twice_without_a_network_and_anew_for_a_changed_reference(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ def described(spec: str, config: Config, source: Source) -> ModelEntry:
         config={"_class_name": name, **config},
         source=source,
         params=params,
+        latents="scaled" if name == "AutoencoderTiny" else "raw",
     )
 
 

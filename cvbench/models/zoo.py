@@ -43,6 +43,7 @@ def entry(
         compatible=compatible,
         version=version,
         base=base,
+        latents="scaled" if name == "AutoencoderTiny" else "raw",
     )
 
 
@@ -266,6 +267,7 @@ IMAGES: dict[str, ModelEntry] = {
         (1_222_532, 1_222_531),
         "mit",
         compatible="yes",
+        base="vae-sd21",
     ),
     "taesdxl": entry(
         "tiny autoencoder for Stable Diffusion XL's latents",
@@ -274,6 +276,7 @@ IMAGES: dict[str, ModelEntry] = {
         hub("madebyollin/taesdxl", ""),
         (1_222_532, 1_222_531),
         "mit",
+        base="sdxl-vae",
     ),
     "taesd3": entry(
         "tiny autoencoder for Stable Diffusion 3's latents",
@@ -283,6 +286,7 @@ IMAGES: dict[str, ModelEntry] = {
         (1_229_456, 1_229_443),
         "mit",
         {"latent_channels": 16},
+        base="vae-sd3",
     ),
     "taef1": entry(
         "tiny autoencoder for FLUX.1's latents",
@@ -292,6 +296,7 @@ IMAGES: dict[str, ModelEntry] = {
         (1_229_456, 1_229_443),
         "mit",
         {"latent_channels": 16},
+        base="flux1",
     ),
     "dc-ae-f32c32": entry(
         "deep compression autoencoder of Sana",

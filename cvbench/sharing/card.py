@@ -28,7 +28,7 @@ def card(records: Sequence[RunRecord]) -> str:
         *(plain(text) for text in said),
         "## Scores",
         tables.markdown(table).strip(),
-        "Measured with [cvbench](https://pypi.org/project/cvbench/); where the data lie is for `--data NAME=PATH`:",
+        "Measured with cvbench; where the data lie is for `--data NAME=PATH`:",
         shown,
     ]
     return "\n\n".join(parts) + "\n"

@@ -50,7 +50,7 @@ from cvbench.tasks.targets import TARGET, describe_target, named, target_unit
 
 TURN = 16
 """Samples that a model works on before it leaves, where not all fit together."""
-SHOTS = 256 << 20
+SHOTS = 512 << 20
 """Bytes of pixels and latents that are kept for pictures, which then need no second pass."""
 ALWAYS = ("bpp",)
 """Metrics of every run: what they need is there once a model has run."""

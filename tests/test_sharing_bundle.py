@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cvbench.cli import run_program
+from cvbench.core.records import RunRecord
 from cvbench.sharing import files, rerun
 from cvbench.sharing.bundle import bundle
 
@@ -171,6 +172,35 @@ def test_samples_measured_again_agree_and_a_forged_one_does_not(
     found = rerun.repeat(record, 1, {}, {}, "cpu")
     assert len(found.wrong) == 1
     assert "psnr is" in found.wrong[0]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "subprocess:getoutput@cmd=touch MARKER",
+        "x=subprocess:getoutput@cmd=touch MARKER",
+        "identity@HERE/own.py:build",
+        "HERE/own.py:build",
+        "hf:OWNER/REPO",
+        "HERE/weights.safetensors@as=tiny-video",
+    ],
+)
+@pytest.mark.parametrize("field", ["spec", "name"])
+def test_code_that_a_bundle_names_is_not_run(
+    made: dict[str, bytes], spec: str, field: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    marker = tmp_path / "marker"
+    (tmp_path / "own.py").write_text(f"open({str(marker)!r}, 'w')\n")
+    text = spec.replace("MARKER", str(marker)).replace("HERE", str(tmp_path))
+    name = next(name for name in made if "pool-8x8" in name and name.endswith(".json") and "records" in name)
+    record = RunRecord.from_json(change(made[name], lambda raw: raw["model"].update({field: text})))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "a.json").write_text(record.to_json())
+    files.write(bundle(tmp_path / "run"), tmp_path / "b.zip")
+    assert run_program(["verify", str(tmp_path / "b.zip"), "--rerun", "1", "--device", "cpu"]) == 0
+    assert "its model is not of the registry" in capsys.readouterr().out
+    assert not marker.exists()
+    assert rerun.beyond(record, trusted=True) == ""
 
 
 def rerun_records(folder: Path) -> list:

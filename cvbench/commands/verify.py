@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 @click.option("--data", "-d", "data", multiple=True, metavar="NAME=PATH", help="With --rerun: where a data set lies.")
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="With --rerun: weights of a model or metric.")
 @click.option("--device", default="auto", show_default=True, help="With --rerun: cpu, cuda, cuda:1, mps.")
+@click.option(
+    "--trust-code", is_flag=True, help="With --rerun: run the code, files and hub models that a bundle names, too."
+)
 def command(bundles: Sequence[str], rerun: int | None, **given: Any) -> int:
     """Check bundles: every hash, every signature, every score made again from its rows.
 
@@ -31,8 +34,11 @@ def command(bundles: Sequence[str], rerun: int | None, **given: Any) -> int:
       cvbench verify ucf.zip --rerun 4 --data ucf101=data/UCF-101
 
     --rerun takes the samples whose names have the smallest SHA-256. What compares sets by features (FID, FVD) cannot be
-    made again from a bundle; it is named. Exit codes: 0 all agrees, 1 something does not (named), 2 no bundle, 3 a
-    record could not be measured again here (named).
+    made again from a bundle; it is named. Models that are not of the registry are not run, as a bundle may name
+    any code: --trust-code runs them as well.
+
+    Exit codes: 0 all agrees, 1 something does not (named), 2 no bundle, 3 a record could not be measured again here
+    (named).
     """
     given["where"] = _places(given["data"])
     given["held"] = weights_of(given["weights"])
@@ -72,7 +78,7 @@ def _again(bundle: "Opened", count: int, given: dict[str, Any]) -> int:
     code = DONE
     for record in read_records([bundle.folder]):
         where = f"{record.model.name} on {record.data.name}"
-        if why := beyond(record):
+        if why := beyond(record, trusted=given["trust_code"]):
             line(f"not measured again: {where}: {why}")
             continue
         try:

@@ -9,6 +9,8 @@ import numpy as np
 
 from cvbench.core.records import RunRecord, SampleRecord
 from cvbench.metrics import METRICS
+from cvbench.models import MODELS, is_own, labelled
+from cvbench.models.local import is_local
 
 SHARE = 0.01
 """Relative difference that a metric without a tolerance may have on another machine."""
@@ -28,13 +30,21 @@ def picked(record: RunRecord, count: int) -> list[SampleRecord]:
     return sorted(record.samples, key=lambda s: hashlib.sha256(s.id.encode("utf-8", "surrogatepass")).digest())[:count]
 
 
-def beyond(record: RunRecord) -> str:
-    """Say why a record cannot be measured again; "" where it can."""
+def beyond(record: RunRecord, *, trusted: bool = False) -> str:
+    """Say why a record is not measured again; "" where it is. Only for who is `trusted` its model may be any."""
+    if not trusted and not _of_registry(record.model.spec or record.model.name):
+        return "its model is not of the registry, and would run what a stranger names: --trust-code, once you read it"
     if record.crossing is not None:
         return "one model's latents in another's decoder: run the compat suite"
     if any(name in METRICS and METRICS[name].task == "generation" for name in record.scores):
         return "generated samples, which are not in a bundle"
     return "" if _metrics(record) else "it has no score of single samples"
+
+
+def _of_registry(model: str) -> bool:
+    """Tell whether a model is an entry, with options at most: neither somebody's code, nor files, nor of the hub."""
+    _, spec = labelled(model)
+    return spec in MODELS or (spec.partition("@")[0] in MODELS and not is_own(spec) and not is_local(spec))
 
 
 def _metrics(record: RunRecord) -> list[str]:

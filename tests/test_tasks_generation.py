@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from cvbench import generators
 from cvbench.cli import run_program
 from cvbench.core.errors import UnsuitableInput
 from cvbench.core.records import read_records
-from cvbench.tasks.generation.rows import positions
+from cvbench.tasks.generation.rows import Decoder, positions
 
 pytestmark = pytest.mark.usefixtures("textures")
 FAST = ("--set", "size=32", "--set", "steps=3", "--no-speed", "--device", "cpu", "--pictures", "0")
@@ -43,6 +44,25 @@ def test_one_drawing_serves_all_rows_runs_and_batches(
     assert run_program([*line, "--models", ROWS, "--batch", "2", "--out", str(two)]) == 3
     assert told(one) == told(two)
     assert run_program([*line, "--models", "gaussian-t2i+tiny-video-none", "--out", str(tmp_path / "three")]) == 0
+
+
+def test_a_base_that_fails_once_is_tried_again(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = ["run", "--suite", "t2i", "--metrics", "psnr", "--data", str(pictures), *FAST, "--models"]
+    one, two = (tmp_path / name for name in ("one", "two"))
+    decode, short = Decoder.decode, iter([True])
+
+    def failing(self: Decoder, *arguments: Any) -> Any:
+        if self.is_base and next(short, False):
+            raise torch.OutOfMemoryError("no memory left")
+        return decode(self, *arguments)
+
+    monkeypatch.setattr(Decoder, "decode", failing)
+    assert run_program([*line, "gaussian-t2i+tiny-video", "--out", str(one)]) == 3
+    (first,) = read_records([one])
+    assert (first.scores["psnr"].n, [f.kind for f in first.failures]) == (3, ["UnsuitableInput"])
+    assert run_program([*line, "gaussian-t2i+tiny-video", "--out", str(two)]) == 0
+    (second,) = read_records([two])
+    assert (second.scores["psnr"].n, second.failures) == (4, [])
 
 
 @pytest.mark.parametrize(

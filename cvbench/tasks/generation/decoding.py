@@ -203,6 +203,8 @@ class Decoding(DataTask):
                 unit = units[decoder.name]
                 found = self._measured(decoder, video, base, work.missing[unit])
                 errors = [named(name, error) for name, error in found.failed.items()]
+                if base is None:
+                    errors.append(UnsuitableInput("the base VAE gave no frames of this sample to compare with"))
                 yield Made(work.sample, unit, found.rows, errors)
 
     def _loaded(self, decoder: Decoder) -> bool:
@@ -216,25 +218,27 @@ class Decoding(DataTask):
         return True
 
     def _measured(self, decoder: Decoder, video: Video, base: Video | None, missing: Iterable[str]) -> Measured:
+        """Measure what a row lacks; without frames of the base VAE only what needs none, so the rest is tried again."""
         found, missing = Measured({DECODED: np.array([video.shape[1]])}), frozenset(missing)
         _view(self.probes, found, video, self.wanted.videos, "", missing)
+        if base is not None:
+            self._beside(found, video, base, missing)
+        return found
+
+    def _beside(self, found: Measured, video: Video, base: Video, missing: frozenset[str]) -> None:
+        """Measure the frames at the base VAE's positions, and compare them with its own."""
         pairs = [name for name in self.wanted.pairs if self.probes.column(name) in missing]
         try:
-            where = positions(video.shape[1], video.shape[1] if base is None else base.shape[1])
+            same = video[:, positions(video.shape[1], base.shape[1])]
         except UnsuitableInput as error:
             missed = [ALIGNED + c for c in self.probes.columns(self.wanted.aligned)]
             found.rows |= {c: np.array(str(error)) for c in [*map(self.probes.column, pairs), *missed] if c in missing}
-            return found
-        same = video[:, where]
+            return
         _view(self.probes, found, same, self.wanted.aligned, ALIGNED, missing)
-        if base is None:
-            reason = np.array("the base VAE gave no frames to compare with")
-            found.rows |= {self.probes.column(name): reason for name in pairs}
-        elif pairs:
+        if pairs:
             (measured,) = measure_pairs(self.probes, {"": same}, base, {"": pairs}).values()
             found.rows |= measured.rows
             found.failed |= measured.failed
-        return found
 
 
 def _view(

@@ -17,7 +17,7 @@ from cvbench.generators.spaces import scaled
 from cvbench.nets.tensors import Video
 
 Latent = Float[Tensor, "c latent_t latent_h latent_w"]
-VERSION = 1
+VERSION = 2
 """Raise it when what is made of latents changes."""
 
 

@@ -9,9 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from conftest import PROTOCOL
 
 from cvbench import weights
 from cvbench.core.errors import BadWeights
+from cvbench.engine.subject import Listed, Setting
 from cvbench.store import FileStore
 from cvbench.weights import Source, digests
 
@@ -46,6 +49,44 @@ def test_settings_beside_a_file_are_part_of_it(file: Path) -> None:
         (file.parent / "config.json").write_text(text)
         found.add(weights.identity(file).sha256)
     assert len(found) == 3
+
+
+@pytest.mark.parametrize(
+    ("halves", "weights_of", "spec"),
+    [
+        ("taesana_{}.pth", {"taesana": ""}, "taesana"),
+        ("taesana_{}.pth", {"taesana": "taesana_decoder.pth"}, "taesana"),
+        ("taesana_{}.pth", {"taesana": "taesana_encoder.pth"}, "taesana"),
+        ("taesana_{}.pth", {}, "FOLDER/taesana_decoder.pth@as=taesana"),
+        ("taesana_{}.pth", {}, "FOLDER/taesana_encoder.pth@as=taesana"),
+        ("taesd_{}.safetensors", {"taesd": "taesd_encoder.safetensors"}, "taesd"),
+        ("{}.jit", {"cosmos-ci8x8": ""}, "cosmos-ci8x8"),
+        ("{}.jit", {"cosmos-ci8x8": "decoder.jit"}, "cosmos-ci8x8"),
+        ("{}.jit", {}, "FOLDER/encoder.jit@as=cosmos-ci8x8"),
+    ],
+)
+@pytest.mark.parametrize("changed", ["encoder", "decoder"])
+def test_either_half_that_changes_makes_another_model(
+    halves: str, weights_of: dict[str, str], spec: str, changed: str, tmp_path: Path
+) -> None:
+    given, keys = {name: tmp_path / place for name, place in weights_of.items()}, set()
+    for content in (b"one", b"another"):
+        for half in ("encoder", "decoder"):
+            (tmp_path / halves.format(half)).write_bytes(content if half == changed else b"same")
+        setting = Setting(PROTOCOL, torch.device("cpu"), given)
+        keys.add(Listed(spec.replace("FOLDER", str(tmp_path)), setting).facts.digest)
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize("named", ["encoder", "decoder"])
+def test_both_halves_are_read_whichever_is_named(named: str, tmp_path: Path) -> None:
+    for name in ("a_encoder.pth", "a_encoder.pt", "a_decoder.safetensors", "ab_decoder.pth", "config.json"):
+        (tmp_path / name).write_bytes(b"{}")
+    files = [tmp_path / "a_encoder.pth", tmp_path / "a_decoder.safetensors"]
+    named_file = next(file for file in files if file.stem.endswith(named))
+    found = weights.files_read(named_file)
+    assert {file.stem for file in found} == {"a_encoder", "a_decoder"}
+    assert named_file in found
 
 
 @pytest.mark.parametrize(

@@ -75,11 +75,11 @@ def of_layout(layout: Any, options: Mapping[str, Any]) -> Any:
 
 def halves_in_jit(path: Path) -> State:
     """Read both programs of a folder, encoder.jit and decoder.jit; or the one file that there is."""
-    folder = path if path.is_dir() else path.parent
-    whole, parts = folder / "autoencoder.jit", [folder / f"{half}.jit" for half in ("encoder", "decoder")]
-    if path in (folder, *parts) and all(part.is_file() for part in parts):
-        return weights.read_tensors(parts[0]) | weights.read_tensors(parts[1])
-    return weights.read_tensors(whole if path == folder and whole.is_file() else weights.weights_file(path))
+    files = weights.files_read(path / "encoder.jit" if path.is_dir() else path)
+    if len(files) == 2:
+        return weights.read_tensors(files[0]) | weights.read_tensors(files[1])
+    whole = path / "autoencoder.jit"
+    return weights.read_tensors(whole if whole.is_file() else weights.weights_file(path))
 
 
 class Cosmos(Tokenizer):

@@ -8,7 +8,6 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -74,28 +73,49 @@ def read_tensors(path: Path, allowed: Sequence[type] = ()) -> dict[str, "Tensor"
     return tensors_of(read_checkpoint(path, allowed), str(path))
 
 
-def read_halves(path: Path, name: str = "*") -> dict[str, "Tensor"]:
-    """Read encoder and decoder from the two files of a folder, or from one file that names both in its tensors.
+def read_halves(path: Path, name: str = "") -> dict[str, "Tensor"]:
+    """Read encoder and decoder from the two files of a network, or from one file that names both in its tensors.
 
-    The two are NAME_encoder and NAME_decoder, with any of FORMATS as suffix, of whatever name when none is given;
-    their tensors, which have the names of two networks, get `encoder.` and `decoder.` in front. `path` may also be
-    one of the two. Raises BadWeights as `read_tensors` does, and for one file without the other.
+    `path` is one of the files, or a folder with the halves of the network `name`; without a name, of the only one
+    that has halves there. Tensors, which have the names of two networks, get `encoder.` and `decoder.` in front.
+    Raises BadWeights as `read_tensors` does, for one half without the other, and for halves of several networks.
     """
-    folder = path if path.is_dir() else path.parent
-    files = [_half(folder, f"{name}_{half}") for half in HALVES]
-    if path not in (folder, *files) or not any(files):
-        return read_tensors(weights_file(path))
-    for half, file in zip(HALVES, files, strict=True):
-        if file is None:
-            raise BadWeights(f"{folder} holds only one half of a network, no {name}_{half}.pth; put both there")
-    parts = {half: read_tensors(file) for half, file in zip(HALVES, files, strict=True) if file}
-    return {f"{half}.{key}": value for half, part in parts.items() for key, value in part.items()}
+    files = files_read(path / f"{name or _only_name(path)}_{HALVES[0]}.pth") if path.is_dir() else files_read(path)
+    if len(files) == len(HALVES):
+        parts = zip(HALVES, map(read_tensors, files), strict=True)
+        return {f"{half}.{key}": value for half, part in parts for key, value in part.items()}
+    file = files[0] if files else weights_file(path)
+    state = read_tensors(file)
+    absent = [stem for stem in _stems(file) if stem != file.stem]
+    if absent and not any(key.startswith(HALVES) for key in state):
+        raise BadWeights(f"{file.parent} holds only one half of a network, no {absent[0]}.pth; put both there")
+    return state
 
 
-def _half(folder: Path, stem: str) -> Path | None:
-    """Return the one file of weights of that stem, in which a star stands for anything."""
-    held = [file for file in files_of_weights(folder) if fnmatchcase(file.stem, stem)]
-    return held[0] if len(held) == 1 or (held and "*" not in stem) else None
+def files_read(path: Path) -> tuple[Path, ...]:
+    """Return the files that are read where the file at `path` is named: both halves, encoder first, if it is one.
+
+    Halves are called NAME_encoder and NAME_decoder, or encoder and decoder, with any of FORMATS as suffix, that of
+    `path` before the others. Files that are not there are left out.
+    """
+    suffixes = dict.fromkeys((path.suffix, *FORMATS))
+    places = ([path.with_name(f"{stem}{suffix}") for suffix in suffixes] for stem in _stems(path))
+    return tuple(file for held in places for file in [file for file in held if file.is_file()][:1])
+
+
+def _stems(path: Path) -> tuple[str, ...]:
+    """Return the stems of both halves where a file is called like one of them, else its own."""
+    half = path.stem.rpartition("_")[2]
+    return tuple(f"{path.stem.removesuffix(half)}{each}" for each in HALVES) if half in HALVES else (path.stem,)
+
+
+def _only_name(folder: Path) -> str:
+    """Return the name that all halves of networks in a folder share, "" where there are none. Raises BadWeights."""
+    stems = (file.stem.rpartition("_") for file in files_of_weights(folder))
+    names = sorted({name for name, _, half in stems if half in HALVES})
+    if len(names) > 1:
+        raise BadWeights(f"{folder} holds halves of {listed(names)}: name the file of the network that is meant")
+    return names[0] if names else ""
 
 
 def read_checkpoint(path: Path, allowed: Sequence[type] = ()) -> Any:

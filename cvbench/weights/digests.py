@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cvbench.core.digest import digest
 from cvbench.core.errors import BadWeights
 from cvbench.store import FileStore, cache_root
-from cvbench.weights.checkpoints import CONFIG, FORMATS, brief
+from cvbench.weights.checkpoints import CONFIG, FORMATS, brief, files_read
 
 if TYPE_CHECKING:
     from cvbench.weights.sources import Source
@@ -49,14 +49,15 @@ def identity(path: Path, source: "Source | None" = None) -> Identity:
 
 
 def path_digest(path: Path) -> str:
-    """SHA-256 that stands for a weights file, with the config.json beside it, or for a folder of them."""
+    """SHA-256 that stands for a weights file, its other half and config.json with it, or for a folder of them."""
     if path.is_dir():
         files = sorted(file for file in _files(path) if file.suffix in READ)
         return digest([[file.relative_to(path).as_posix(), file_digest(file)] for file in files])
-    beside = path.parent / CONFIG
-    if not beside.is_file():
+    halves, beside = files_read(path) or (path,), path.parent / CONFIG
+    if len(halves) == 1 and not beside.is_file():
         return file_digest(path)
-    return digest([[path.suffix, file_digest(path)], [CONFIG, file_digest(beside)]])
+    settings = [[CONFIG, file_digest(beside)]] if beside.is_file() else []
+    return digest([[half.suffix, file_digest(half)] for half in halves] + settings)
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cvbench.core.errors import CvbenchError, UsageError
-from cvbench.weights.checkpoints import check_whole, files_of_weights, weights_file
+from cvbench.weights.checkpoints import check_whole, files_of_weights, files_read, weights_file
 from cvbench.weights.digests import file_digest, identity
 from cvbench.weights.sources import Given, Source, git_blob, locate
 
@@ -95,4 +95,4 @@ def _files(path: Path, source: Source) -> list[Path]:
     parts = [path / part.file for part in source.parts]
     if len(parts) > 1 and all(file.is_file() for file in parts):
         return parts
-    return [path] if path.is_file() else files_of_weights(path) or [weights_file(path)]
+    return list(files_read(path)) if path.is_file() else files_of_weights(path) or [weights_file(path)]

@@ -13,6 +13,7 @@ from zoo2 import close, loaded, official, pixels, recorded, shapes, shapes_of
 
 from cvbench.core.errors import BadWeights, UnsuitableInput, UsageError
 from cvbench.models import MODELS
+from cvbench.models.building import construct
 from cvbench.nets import taesd
 
 LAYOUT = {"taesd": "taesd", "taef1": "taesd3", "taef2": "taef2", "taesana": "taesana"}
@@ -57,6 +58,44 @@ def test_two_files_are_one_network(name: str, variant: str, tmp_path: Path) -> N
             close(z[:, :, 0], f"{key}/z")
         close(model.decode(z, 1)[:, :, 0], f"{key}/recon", 2)
     assert model.params == MODELS[name].params
+
+
+def test_what_diffusers_saved_is_taken_before_halves_beside_it(tmp_path: Path) -> None:
+    in_two(tmp_path, "taesd", "taesd", torch.float32)
+    net = construct("AutoencoderTiny", {})
+    net.save_pretrained(tmp_path)
+    wanted = net.encoder.layers[0].weight
+    assert torch.equal(loaded("taesd", tmp_path).net.encoder.layers[0].weight, wanted)
+    halves = loaded("taesd", tmp_path / "taesd_decoder.pth").net
+    assert not torch.equal(halves.encoder.layers[0].weight, wanted)
+
+
+def test_halves_beside_weights_of_another_class_are_none_of_its_own(tmp_path: Path) -> None:
+    in_two(tmp_path, "taesd", "taesd")
+    with pytest.raises(BadWeights, match="name the one that is meant"):
+        loaded("vae-sd21", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["taesd_encoder.pth", "taesd_decoder.pth"])
+def test_halves_of_another_name_in_the_folder_do_not_matter_to_a_named_one(name: str, tmp_path: Path) -> None:
+    key = "taesd/wide"
+    in_two(in_two(tmp_path, "taesd", "taesd", torch.float32), "taef1", "taef1")
+    with torch.inference_mode():
+        close(loaded("taesd", tmp_path / name).encode(pixels(key, SIZES["wide"])[:, :, None])[:, :, 0], f"{key}/z")
+
+
+def test_halves_of_two_names_are_not_one_network(tmp_path: Path) -> None:
+    for stem, half in (("taesd", "encoder"), ("taesdxl", "decoder")):
+        (in_two(tmp_path, "taesd", "x") / f"x_{half}.pth").rename(tmp_path / f"{stem}_{half}.pth")
+        for left in tmp_path.glob("x_*"):
+            left.unlink()
+    with pytest.raises(BadWeights, match="halves of taesd, taesdxl: name the file"):
+        loaded("taesd", tmp_path)
+
+
+def test_a_network_in_one_file_may_be_called_like_a_half(tmp_path: Path) -> None:
+    torch.save(official("taef2"), tmp_path / "best_decoder.pth")
+    assert loaded("taef2", tmp_path / "best_decoder.pth").traits.channels == 32
 
 
 def test_half_precision_of_the_files_is_no_half_precision_of_the_network(tmp_path: Path) -> None:

@@ -25,7 +25,8 @@ FIRST_STAGE = "first_stage_model."
 LATENT_DIFFUSION = ("AutoencoderKL", "AsymmetricAutoencoderKL", "VQModel")
 """Classes with checkpoints in the layout of the code they come from."""
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
-INDEX = "diffusion_pytorch_model.safetensors.index.json"
+SAVED = "diffusion_pytorch_model"
+INDEX = f"{SAVED}.safetensors.index.json"
 
 
 def full_config(name: str, config: Config) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def loaded(name: str, config: Config, path: Path) -> Network:
     """Build a network with the weights of a file or folder. Raises BadWeights."""
     if "release" in config:
         check_release(path, str(config["release"]))
-    state = read(path)
+    state = read(path, name)
     config = {**config, **widths_of(state)} if config.get("widths") == "file" else config
     with weights.sound_settings(str(path)):
         if not AUTOENCODERS[name].probed_as(config):  # settings of any size cost nothing there
@@ -125,11 +126,16 @@ def settings_of(loading: Loading) -> tuple[str, dict[str, Any]]:
     return name, {**full_config(name, {**config, **beside}), "force_upcast": bool(words) and all(words)}
 
 
-def read(path: Path) -> dict[str, Tensor]:
-    """Read a file of weights or a folder's: the shards that its index names, or its one file. Raises BadWeights."""
+def read(path: Path, name: str) -> dict[str, Tensor]:
+    """Read a file of weights or a folder's: the shards that its index names, or its one file. Raises BadWeights.
+
+    Networks of the class `name` that are published in two files are read from these where diffusers saved none.
+    """
     index = path / INDEX
     if not index.is_file():
-        return weights.read_halves(path)
+        saved = any(file.stem.startswith(SAVED) for file in weights.files_of_weights(path))
+        in_halves = name == "AutoencoderTiny" and not saved
+        return weights.read_halves(path) if in_halves else weights.read_tensors(weights.weights_file(path))
     shard_of = weights.shards_in(index)
     shards = sorted(set(shard_of.values()))
     absent = [shard for shard in shards if not (path / shard).is_file()]

@@ -6,12 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import scene
+import torch
+from conftest import PROTOCOL, scene
 from PIL import Image
+from safetensors.torch import save, save_file
 
+from cvbench import weights
 from cvbench.cli import run_program
 from cvbench.commands import run
+from cvbench.models import MODELS
 from cvbench.store import FileStore
+from cvbench.tasks import finished
+from cvbench.weights import sources
 
 
 @pytest.fixture
@@ -98,3 +104,74 @@ def test_a_finished_run_imports_no_torch(again: Callable[..., bool], pictures: P
     done = subprocess.run([sys.executable, "-c", program], env=dict(os.environ), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert b"PSNR" in done.stdout
+
+
+def key(**asked: object) -> str | None:
+    plain = {"data": ("sample-images",), "roots": {}, "limit": 1, "pick": "first", "models": ("identity",)}
+    more = {"weights": {}, "init": "weights", "metrics": ("psnr",), "protocol": PROTOCOL}
+    return finished.key_of("reconstruct", {**plain, **more, **asked})
+
+
+def changed(path: Path, content: bytes, **asked: object) -> bool:
+    """Tell whether a key knows of what stands in a file."""
+    before = key(**asked)
+    path.write_bytes(content)
+    after = key(**asked)
+    assert before
+    assert after
+    return before != after
+
+
+def test_a_key_knows_the_weights_of_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    save_file({"a": torch.zeros(1)}, path)
+    other = save({"a": torch.ones(1)})
+    assert changed(path, other, models=("tiny-image",), weights={"tiny-image": path})
+    assert not changed(path, other + b" ", models=("tiny-image",), weights={"tiny-image": path}, init="random")
+
+
+def test_a_key_knows_the_weights_of_the_encoder_beside_a_decoder(tmp_path: Path) -> None:
+    decoder, encoder = tmp_path / "decoder.pth", tmp_path / "encoder.safetensors"
+    decoder.write_bytes(b"decoder")
+    encoder.write_bytes(b"encoder")
+    name = next(name for name, entry in MODELS.items() if entry.encoder)
+    assert changed(encoder, b"another", models=(name,), weights={name: decoder, MODELS[name].encoder: encoder})
+
+
+@pytest.mark.parametrize("metric", ["lpips-vgg", "lpips-vgg-unit"])
+def test_a_key_knows_the_weights_of_a_probe_by_the_name_they_have(
+    metric: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "vgg.pth"
+    path.write_bytes(b"one")
+    monkeypatch.setattr(sources, "_checked", lambda path, source, name: path)
+    assert changed(path, b"two", metrics=(metric,), weights={"lpips-vgg": path})
+
+
+def test_a_key_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "fetch", lambda *given: pytest.fail("fetched"))
+    assert key(models=("vae-sd21",)) is None
+    assert key(models=("vae-sd21",), init="random")
+    assert key(metrics=("rfid",))
+
+
+@pytest.mark.parametrize("what", ["code", "a package", "the processor", "a card"])
+def test_a_key_knows_program_and_machine(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, card = tmp_path / "code.py", tmp_path / "0" / "information"
+    card.parent.mkdir()
+    card.write_text("T4")
+    file.write_text("X = 1")
+    monkeypatch.setattr(finished, "PACKAGE", tmp_path)
+    monkeypatch.setattr(finished, "CARDS", tmp_path)
+    before, state = key(), file.stat()
+    if what == "code":  # of equal size and time
+        file.write_text("X = 2")
+        os.utime(file, ns=(state.st_atime_ns, state.st_mtime_ns))
+    elif what == "a package":
+        monkeypatch.setattr(finished, "_version", lambda name: "another")
+    elif what == "the processor":
+        monkeypatch.setattr(finished, "_processor", lambda: ["another"])
+    else:
+        card.write_text("H100")
+    assert before
+    assert key() not in (before, None)

@@ -18,7 +18,7 @@ from typing import Any
 
 from cvbench import models, weights
 from cvbench.core.digest import digest
-from cvbench.core.errors import CvbenchError, MissingWeights
+from cvbench.core.errors import CvbenchError
 from cvbench.core.protocol import EvalProtocol
 from cvbench.core.records import RunRecord
 from cvbench.data import open_dataset
@@ -36,6 +36,8 @@ SETTINGS = ("CUDA_", "CVBENCH_", "HF_", "MKL_", "NVIDIA_", "OMP_", "OPENBLAS_", 
 """Beginnings of the environment's names that may move a number, or where something is found."""
 GPUS = (Path("/dev/nvidiactl"), Path("/proc/driver/nvidia/version"), Path("/dev/dxg"))
 """Files that are there where torch may find a GPU."""
+CARDS = Path("/proc/driver/nvidia/gpus")
+"""A folder a card, with its name."""
 
 
 class NoMemory(Exception):
@@ -65,11 +67,8 @@ def recall(key: str | None, out: Path, store: Store) -> list[RunRecord] | None:
 
 
 def remember(key: str | None, records: Sequence[RunRecord], out: Path, store: Store) -> None:
-    """Remember a run in which nothing failed; what did is tried again when it is asked for again.
-
-    What is unavailable, as a metric without its weights is, does not change while what the key holds stays.
-    """
-    if key is None or not records or any(record.error or record.failures or record.notes for record in records):
+    """Remember a run in which nothing failed or was lacking; what did is tried again when it is asked for again."""
+    if key is None or not records or not all(map(_whole, records)):
         return
     kept = []
     for record in records:
@@ -80,6 +79,11 @@ def remember(key: str | None, records: Sequence[RunRecord], out: Path, store: St
     store.remember(key, {"records": kept, "pictures": _pictures(out)})
 
 
+def _whole(record: RunRecord) -> bool:
+    lacking = record.unavailable.keys() - set(record.inapplicable)
+    return not (record.error or record.failures or record.notes or lacking)
+
+
 def _inputs(asked: Mapping[str, Any]) -> Iterator[Any]:
     """Yield what stands for the data, the models and the probes."""
     protocol: EvalProtocol = asked["protocol"]
@@ -87,35 +91,39 @@ def _inputs(asked: Mapping[str, Any]) -> Iterator[Any]:
         dataset = open_dataset(spec, asked["roots"], asked["limit"], protocol.reader, asked["pick"])
         yield [dataset.name, dataset.note, dataset.place, [[item.id, item.fingerprint] for item in dataset.items]]
     for spec in asked["models"]:
-        yield _model(models.labelled(spec)[1], asked["weights"])
+        yield _model(models.labelled(spec)[1], asked["weights"], asked["init"])
     for name in dict.fromkeys(METRICS[metric].network for metric in resolve(asked["metrics"], protocol)):
         yield [name, list(_probe(name, asked["weights"]))]
 
 
-def _model(spec: str, given: Mapping[str, Path]) -> Any:
+def _model(spec: str, given: Mapping[str, Path], init: str) -> Any:
+    """Return what a model is known by: its options, and its own weights and those of the encoder it stands on."""
     if models.is_own(spec) or spec.startswith("hf:"):
         raise NoMemory
     name, entry, options = models.parse(spec)
-    if entry.source is None:
-        return [name, options]
+    if entry.source is None or init == "random":
+        return [name, options, init]
     places = {**given, name: Path(entry.place)} if entry.place else given
-    return [name, options, _weights(name, entry.source, places)]
+    partner = models.find(entry.encoder).source if entry.encoder else None
+    beside = [_weights(entry.encoder, partner, places)] if partner else []
+    return [name, options, _weights(name, entry.source, places), *beside]
 
 
 def _probe(name: str, given: Mapping[str, Path]) -> Iterator[Any]:
     if name in PROBES:
-        yield _weights(name, source, given) if (source := PROBES[name].source) else PROBES[name].version
+        entry = PROBES[name]
+        yield _weights(entry.key or name, entry.source, given) if entry.source else entry.version
         return
     for known_as, sources in FEATURES[name].weights.items():
-        yield [_weights(known_as, source, given) for source in sources]
+        yield next((_weights(known_as, s, given) for s in sources if weights.locate(known_as, s, given)), None)
 
 
 def _weights(name: str, source: weights.Source, given: Mapping[str, Path]) -> list[str]:
-    """Return what weights are known by, "missing" where they can be had neither here nor, as is tried, elsewhere."""
-    try:
-        held = weights.identity(weights.fetch(name, source, given), source)
-    except MissingWeights:
-        return ["missing"]
+    """Return what weights are known by. Raises NoMemory for weights that are not here: nothing is fetched for a key."""
+    path = weights.locate(name, source, given)
+    if path is None:
+        raise NoMemory
+    held = weights.identity(path, source)
     return [held.sha256, held.revision]
 
 
@@ -124,10 +132,10 @@ def _here() -> Any:
     code = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*")):
         if path.suffix in (".py", ".toml", ".json", ".safetensors"):
-            state = path.stat()
-            code.update(f"{path.relative_to(PACKAGE)}|{state.st_size}|{state.st_mtime_ns}\n".encode())
+            code.update(f"{path.relative_to(PACKAGE)}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
     settings = {name: value for name, value in sorted(os.environ.items()) if name.startswith(SETTINGS)}
     gpus = [path.read_text(errors="replace") if path.is_file() else path.exists() for path in GPUS]
+    gpus += [path.read_text(errors="replace") for path in sorted(CARDS.glob("*/information"))]
     return [code.hexdigest(), sys.version, platform.platform(), machine(), _processor(), _versions(), settings, gpus]
 
 
@@ -144,8 +152,10 @@ def _versions() -> list[str]:
 
 
 def _version(name: str) -> str:
+    """Return version and digest of the files of a package, which a rebuilt wheel of the same version has others of."""
     try:
-        return importlib.metadata.version(name)
+        found = importlib.metadata.distribution(name)
+        return f"{found.version} {hashlib.sha256((found.read_text('RECORD') or '').encode()).hexdigest()}"
     except importlib.metadata.PackageNotFoundError:
         return ""
 

@@ -166,6 +166,19 @@ def test_a_share_that_is_missing_or_held_twice_is_named(
     assert "cut off" in capsys.readouterr().err
 
 
+def test_samples_that_shares_hold_and_the_data_do_not_are_named(
+    footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (footage / "broken.png").unlink()
+    line = ["run", "--device", "cpu", "-d", str(footage), "-m", "identity", "--metrics", "psnr", "--no-speed"]
+    folders = shares([*line, "--set", "size=32", "--pictures", "0"], tmp_path, monkeypatch, 2)
+    (footage / "image3.png").unlink()
+    capsys.readouterr()
+    assert run_program(["merge", *folders, "--out", str(tmp_path / "merged")]) == 3
+    assert "image3" in capsys.readouterr().err
+    assert not list((tmp_path / "merged").glob("records/*.json"))
+
+
 def test_shares_of_other_code_are_refused(
     footage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,7 @@ import os
 import re
 import tarfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,43 @@ def test_a_shard_that_is_cut_or_changed_is_no_other_sample(shards: Path) -> None
     path.unlink()
     with pytest.raises(UnreadableSample, match="cannot be read"):
         second.read(Sampling())
+
+
+def flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[content.index(b"001.png") + 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flipped,
+        lambda path: os.truncate(path, path.read_bytes().index(b"001.png") + 100),
+        lambda path: path.write_bytes(2 * path.read_bytes()),
+    ],
+    ids=["a head", "cut in a head", "two in one"],
+)
+def test_a_shard_that_ends_too_early_is_refused(damage: Callable[[Path], None], shards: Path) -> None:
+    damage(shards / "00000.tar")
+    with pytest.raises(UsageError, match="stands what is no member"):
+        open_dataset(str(shards / "00000.tar"), {})
+
+
+def test_a_shard_without_its_end_is_read(shards: Path) -> None:
+    path = shards / "00000.tar"
+    path.write_bytes(path.read_bytes().rstrip(b"\0") + bytes(600))
+    assert len(open_dataset(str(path), {}).items) == 2
+
+
+def test_links_among_members_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "0.png").write_bytes(png(0))
+    os.link(tmp_path / "0.png", tmp_path / "1.png")
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        for name in ("0.png", "1.png"):
+            tar.add(tmp_path / name, name)
+    with pytest.raises(UsageError, match=r"1\.png is a link"):
+        open_dataset(str(tmp_path / "x.tar"), {})
 
 
 def test_damage_within_a_member_is_found(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ LONGEST_CAPTION = 1 << 16
 """Bytes of a member that may hold a caption; longer ones are passed over."""
 AHEAD = 1 << 22
 """Bytes fetched at once while the members of a shard at an address are listed."""
-VERSION = 1
+VERSION = 2
 """Of what is remembered of a shard: raise it when that changes."""
 
 
@@ -143,21 +143,36 @@ def _listed(shard: str) -> Iterator[Member]:
     """Read the heads of a shard's members, and the captions."""
     found: dict[str, list[Member]] = {}
     captions: dict[str, str] = {}
+    end = 0
     with _asking(shard), _opened(shard) as file, tarfile.open(fileobj=file, mode="r:") as tar:
         for info in tar:
+            tar.members = []  # type: ignore[attr-defined] # or the whole list would be kept beside ours
+            end = info.offset_data + -(-(0 if info.islnk() else info.size) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
             folder, _, name = info.name.rpartition("/")
             key, suffix = f"{folder}/{name.partition('.')[0]}", Path(name).suffix.lower()
-            if not info.isfile() or name.startswith("."):
+            if name.startswith("."):
+                continue
+            if suffix in IMAGES | VIDEOS and (info.islnk() or info.issym()):
+                raise UsageError(f"{shard}: {info.name} is a link to another member; pack the files themselves")
+            if not info.isfile():
                 continue
             if suffix in IMAGES | VIDEOS:
                 found.setdefault(key, []).append(Member(info.name, info.offset_data, info.size, None))
             elif suffix in (".txt", ".json") and info.size <= LONGEST_CAPTION and (member := tar.extractfile(info)):
                 captions.setdefault(key, _caption(suffix, member.read()))
-            tar.members = []  # type: ignore[attr-defined] # or the whole list would be kept beside ours
+        _check_end(shard, file, end)
     for key, many in found.items():
         if len(many) > 1:
             raise UsageError(f"{shard}: {many[0].name} and {many[1].name} are one sample with two pictures or clips")
         yield many[0]._replace(caption=captions.get(key) or None)
+
+
+def _check_end(shard: str, file: Any, end: int) -> None:
+    """Raise UsageError unless nothing but zeros follows: a damaged head ends a shard as its end does."""
+    file.seek(end)
+    while block := file.read(1 << 20):
+        if block.strip(b"\0"):
+            raise UsageError(f"{shard}: behind byte {end:,} stands what is no member; fetch it anew, or pack it again")
 
 
 def _caption(suffix: str, content: bytes) -> str:

@@ -150,6 +150,7 @@ class Loop:
     `samples` are those that could be read, in order; `unread` those that could not; `failed` by owner what went wrong
     on single samples, and `broken` what went wrong for an owner altogether. `environment` is stored with every row.
     `reader` reads and prepares a sample, `read_prepared` where none is given.
+    `chosen` says that the samples are those that an earlier loop left, so that shares may hold others too.
     `identity` stands for who and what takes part: all processes of a run must agree on it. `asides` are JSON values
     that a share leaves beside its rows.
     """
@@ -165,11 +166,13 @@ class Loop:
     reader: Reader | None = None
     identity: str = ""
     workers: int = 0
+    chosen: bool = False
     samples: list[Prepared] = field(default_factory=list)
     unread: list[tuple[int, Failure]] = field(default_factory=list)
     failed: dict[str, list[tuple[int, Failure]]] = field(default_factory=dict)
     broken: dict[str, Broken] = field(default_factory=dict)
     asides: dict[str, Any] = field(default_factory=dict)
+    unknown: set[str] = field(default_factory=set)
     leave: Callable[[], None] = lambda: None
     """Called before a share is left for others, when all of it is known, to add `asides`."""
 
@@ -247,7 +250,8 @@ class Loop:
 
     def _absorb_sample(self, told: Sampled) -> None:
         index = self._places.get(told.id)
-        if index is None:  # found by a share that did not know that its partner cannot be read
+        if index is None:
+            self.unknown.add(told.id)
             return
         sample = Prepared(index, self.dataset.items[index], told.sha256, told.shape, told.facts)
         self.samples.append(sample)
@@ -277,6 +281,8 @@ class Loop:
             self.ranks.words[told.word] = None
 
     def _found(self, lost: Iterable[Lost]) -> list[tuple[int, Failure]]:
+        lost = list(lost)
+        self.unknown.update(each.id for each in lost if each.id not in self._places)
         return [(self._places[each.id], each.failure) for each in lost if each.id in self._places]
 
     def _hear(self, told: Ended) -> None:
@@ -305,7 +311,12 @@ class Loop:
         return [(index, item) for index, item in enumerate(self.dataset.items) if index not in unread]
 
     def _check_whole(self) -> None:
-        """Raise CvbenchError for samples that no share holds."""
+        """Raise CvbenchError for samples that no share holds, and for those of shares that are not in the data."""
+        if self.unknown and not self.chosen:
+            raise CvbenchError(
+                f"shares hold {len(self.unknown)} samples that {self._label} has not ({min(self.unknown)}, ...): the"
+                " processes saw other files; run them again"
+            )
         known = {sample.index for sample in self.samples} | {index for index, _ in self.unread}
         lost = [item.id for index, item in enumerate(self.dataset.items) if index not in known]
         if lost:

@@ -90,7 +90,9 @@ def against_pictures(pictures: Partners[Item], samples: Samples, progress: Progr
     found = held.pair(samples, pictures)
     items = list({item.id: item for item in found.values()}.values())
     protocol = replace(samples.protocol, frames=1, stride=1, short="shrink")
-    first = Samples(items, protocol, ["dreamsim"], samples.probes, samples.store).measure("first frames", progress)
+    first = Samples(items, protocol, ["dreamsim"], samples.probes, samples.store)
+    first.loop.chosen = True  # a share does not know that the sample of its picture cannot be read
+    first.measure("first frames", progress)
     held.failures = [Failure(f"first frame: {f.id}", f.error) for _, f in first.failed]
     clips = {clip.item.id: clip for clip in first.prepared}
     for index, item in found.items():

@@ -31,6 +31,23 @@ def stable_diffusion() -> tuple[Any, dict[str, Any]]:
     return pipe, {"height": 16, "width": 16}
 
 
+def stable_diffusion_xl() -> tuple[Any, dict[str, Any]]:
+    """In float16, with a VAE that is float32 while it decodes."""
+    unet = diffusers.UNet2DConditionModel(
+        sample_size=8, block_out_channels=(8, 16), layers_per_block=1, cross_attention_dim=16, norm_num_groups=4,
+        attention_head_dim=4, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), addition_embed_type="text_time",
+        addition_time_embed_dim=8, projection_class_embeddings_input_dim=6 * 8 + 16,
+    )  # fmt: skip
+    net = vae()
+    net.register_to_config(force_upcast=True, scaling_factor=0.13025)
+    pipe = diffusers.StableDiffusionXLPipeline(
+        net, None, None, None, None, unet, diffusers.EulerDiscreteScheduler(), add_watermarker=False
+    ).to(torch.float16)
+    pooled = {"pooled_prompt_embeds": torch.ones(1, 16).half(), "negative_pooled_prompt_embeds": torch.zeros(1, 16)}
+    return pipe, {"height": 16, "width": 16, **pooled}
+
+
 def wan() -> tuple[Any, dict[str, Any]]:
     net = diffusers.AutoencoderKLWan(base_dim=4, z_dim=16, dim_mult=[1, 1, 1, 1], num_res_blocks=1)
     transformer = diffusers.WanTransformer3DModel(
@@ -56,6 +73,18 @@ def test_what_is_captured_decodes_to_what_the_pipeline_returns(make: Any) -> Non
     expected = whole.movedim(1, 2) if whole.ndim == 5 else whole
     assert (made - expected).abs().max() < 1e-5
     assert "decode" not in vars(pipe.vae)
+
+
+def test_a_second_sample_is_drawn_as_the_first_where_the_vae_is_upcast() -> None:
+    torch.manual_seed(0)
+    pipe, more = stable_diffusion_xl()
+    pipe.set_progress_bar_config(disable=True)
+    texts = {"prompt_embeds": torch.randn(1, 7, 16).half(), "negative_prompt_embeds": torch.zeros(1, 7, 16).half()}
+    arguments = {**more, **texts, "num_inference_steps": 2}
+    one, two = (captured(pipe, {**arguments, "generator": torch.Generator().manual_seed(1)}) for _ in range(2))
+    assert one.dtype == two.dtype == torch.float32
+    assert torch.equal(one, two)
+    assert pipe.vae.dtype == torch.float16
 
 
 def test_latents_of_another_form_are_refused() -> None:

@@ -50,7 +50,7 @@ PUBLISHED: dict[str, GeneratorEntry] = {
     ),
     "sdxl": pipeline(
         "Stable Diffusion XL base", "t2i", "stabilityai/stable-diffusion-xl-base-1.0", "sdxl-vae",
-        (4, 1, 128, 128), "0.13025 z", "openrail++", picture(1024, 50, 5.0), params=2_567_463_684,
+        (4, 1, 128, 128), "0.13025 z", "openrail++", picture(1024, 50, 5.0), params=2_567_463_684, version=2,
     ),
     "sd3": pipeline(
         "Stable Diffusion 3 medium", "t2i", "stabilityai/stable-diffusion-3-medium-diffusers", "vae-sd3",

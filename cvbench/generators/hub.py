@@ -46,6 +46,7 @@ def entry_of(spec: str, repo: str, index: dict[str, Any]) -> GeneratorEntry:
         defaults,
         scale="as its VAE's config says",
         repo=repo,
+        version=2 if hasattr(make, "upcast_vae") else 1,
     )
 
 

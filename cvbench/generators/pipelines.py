@@ -49,8 +49,12 @@ class Captured(BaseException):
 
 @contextlib.contextmanager
 def stopped_at_decoding(pipe: Any) -> Iterator[None]:
-    """Let a pipeline's VAE raise Captured in place of decoding; everything is as before afterwards."""
+    """Let a pipeline's VAE raise Captured in place of decoding; everything is as before afterwards.
+
+    That is so of its dtype, too: some pipelines raise it before they decode, and lower it when they have.
+    """
     coder = coder_of(pipe)
+    dtype = coder.dtype
 
     def decode(latents: Any, *_arguments: Any, **_more: Any) -> None:
         raise Captured(latents)
@@ -60,6 +64,8 @@ def stopped_at_decoding(pipe: Any) -> Iterator[None]:
         yield
     finally:
         del coder.decode
+        if coder.dtype != dtype:
+            coder.to(dtype)
         free = getattr(pipe, "maybe_free_model_hooks", None)
         if free:
             free()

@@ -85,6 +85,15 @@ def test_wrong_requests_are_one_message(
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize("change", ["start=center", "start=random", "windows=all"])
+def test_first_frames_are_those_of_the_reference(
+    change: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["run", "--suite", "i2v", "--data", str(pictures), *FAST, "--set", change, "--out", str(tmp_path / "out")]
+    assert run_program(line) == 2
+    assert change in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("frames", "base", "step"), [(97, 25, 4), (61, 16, 4), (25, 25, 1), (17, 5, 4)])
 def test_frames_at_the_base_s_positions(frames: int, base: int, step: int) -> None:
     assert positions(frames, base) == list(range(0, frames, step))

@@ -103,5 +103,11 @@ def check(entry: GeneratorEntry, name: str, dataset: Dataset, request: Generatio
     """Raise UsageError where a generator lacks what it makes samples from."""
     if entry.task == "i2v" and request.prompts is not None:
         raise UsageError(f"{name} makes videos of first frames, not of prompts: say --data with pictures or clips")
+    p = request.protocol
+    if entry.task == "i2v" and not (isinstance(p.start, int) and p.windows == "first"):
+        raise UsageError(
+            f"{name} makes videos of the frame that its reference begins with: start must be a number and "
+            f"windows=first, not start={p.start} and windows={p.windows}"
+        )
     if entry.task != "i2v" and not name.startswith("gaussian-") and not any(i.caption for i in dataset.items):
         raise UsageError(f"{name} needs prompts and {dataset.name} has no captions: say --prompts FILE (name,prompt)")

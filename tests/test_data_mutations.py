@@ -2,6 +2,7 @@
 
 import random
 import resource
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -12,6 +13,9 @@ import numpy as np
 import pytest
 from conftest import scene
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+from mutate import cut, flipped, with_a_huge_number, with_another_head
 
 from cvbench.core.errors import UnreadableSample
 from cvbench.core.types import Sampling
@@ -51,27 +55,6 @@ def write(folder: Path, name: str) -> Path:
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
             out.mux(stream.encode())
     return file
-
-
-def flipped(data: bytearray, draw: random.Random) -> bytearray:
-    data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
-    return data
-
-
-def with_another_head(data: bytearray, draw: random.Random) -> bytearray:
-    for _ in range(8):
-        data[draw.randrange(min(len(data), 400))] = draw.randrange(256)
-    return data
-
-
-def cut(data: bytearray, draw: random.Random) -> bytearray:
-    return data[: draw.randrange(len(data))]
-
-
-def with_a_huge_number(data: bytearray, draw: random.Random) -> bytearray:
-    place = draw.randrange(min(len(data), 200))
-    data[place : place + 4] = draw.choice((b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x7f\xff\xff\xff"))
-    return data
 
 
 def with_a_part_missing_or_doubled(data: bytearray, draw: random.Random) -> bytearray:

@@ -8,7 +8,7 @@ from torch import nn
 
 import cvbench
 from cvbench.core.errors import BadRange, NothingScored, Unavailable, UnknownName, UsageError
-from cvbench.core.protocol import EvalProtocol
+from cvbench.core.protocol import EvalProtocol, derive
 from cvbench.data import dataset
 from cvbench.metrics import METRICS
 
@@ -79,6 +79,30 @@ def test_prepared_clips_are_kept_within_their_bytes(pictures: Path) -> None:
     assert 0 < kept.size <= kept.most
     again = [kept(i, item, SMALL).pixels for i, item in enumerate(items)]
     assert all(np.array_equal(a, b) for a, b in zip(pixels, again, strict=True))  # type: ignore[arg-type]
+
+
+def test_each_seed_and_each_name_has_the_frames_that_it_draws(pictures: Path, tmp_path: Path) -> None:
+    """A random start is drawn by seed and name: one store and one memory must not give the frames of another draw."""
+    from dataclasses import replace
+
+    from cvbench.data import open_dataset
+    from cvbench.engine.kept import KeptClips
+    from cvbench.engine.loop import in_windows, prepared_key, recalled
+    from cvbench.store import FileStore
+
+    store, kept = FileStore(tmp_path / "store"), KeptClips()
+    item = next(i for i in open_dataset(str(pictures), {}).items if "walk" in i.id)
+    drawn = [derive(SMALL, ["frames=1", "start=random", f"seed={seed}"]) for seed in range(8)]
+    for chosen in drawn:
+        true = kept(0, item, chosen, store).sha256
+        assert true == KeptClips()(0, item, chosen).sha256
+        known = recalled(0, item, chosen, store)
+        assert known is not None
+        assert known.sha256 == true
+    assert len({kept(0, item, chosen, store).sha256 for chosen in drawn}) > 1
+    assert prepared_key(item, drawn[0]) != prepared_key(replace(item, id="other"), drawn[0])
+    assert prepared_key(item, SMALL) == prepared_key(replace(item, id="other"), derive(SMALL, ["seed=1"]))
+    assert in_windows(item, derive(drawn[0], ["windows=all"]), store)
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ class Run:
         acting = tuple(s for s in ACTING[stage] if self.subject or s != "code")
         parts = {
             "fields": _fields(self.protocol, acting),
+            **self._drawn(stage),
             "runtime": _table((k, quoted(v)) for k, v in sorted(self.runtime.items())),
             "source": quoted(self.source),
             "stage": quoted(stage),
@@ -47,6 +48,11 @@ class Run:
             "task": canonical(dict(self.task)) if self.task else "{}",
         }
         return text_digest(_table(parts.items()))
+
+    def _drawn(self, stage: Stage) -> dict[str, str]:
+        """Return the seed where it chooses the frames, which no other field of that stage tells."""
+        drawn = stage == "prepare" and self.protocol.start == "random"
+        return {"seed": canonical(self.protocol.seed)} if drawn else {}
 
 
 def _table(items: Iterable[tuple[str, str]]) -> str:

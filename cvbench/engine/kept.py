@@ -26,13 +26,13 @@ class KeptClips:
 
     def __call__(self, index: int, item: Item, protocol: EvalProtocol, store: Store | None = None) -> Prepared:
         """Return a prepared sample. Raises UnreadableSample."""
-        key = prepared_key(item.fingerprint, protocol)
+        key = prepared_key(item, protocol)
         with self._alone:
             if kept := self._clips.get(key):
                 self._clips.move_to_end(key)
                 return replace(kept, index=index, item=item)
         read = read_prepared(index, item, protocol, store)
-        if prepared_key(item.fingerprint, protocol) == key:
+        if prepared_key(item, protocol) == key:
             self._keep(key, read)
         return read
 

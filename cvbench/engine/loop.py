@@ -469,7 +469,7 @@ def _failure(name: str, error: Exception) -> Failure:
 
 def recalled(index: int, item: Item, protocol: EvalProtocol, store: Store) -> Prepared | None:
     """Return a sample as the store knows it, without pixels."""
-    known = store.facts(prepared_key(item.fingerprint, protocol))
+    known = store.facts(prepared_key(item, protocol))
     return known and Prepared(index, item, known["sha256"], tuple(known["shape"]), known["facts"])
 
 
@@ -483,7 +483,7 @@ def read_prepared(index: int, item: Item, protocol: EvalProtocol, store: Store |
     sha = hashlib.sha256(kind.encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
     shape = (pixels.shape[1], pixels.shape[2], pixels.shape[3])
     if store is not None:
-        store.remember(prepared_key(fingerprint, protocol), {"sha256": sha, "shape": shape, "facts": facts})
+        store.remember(prepared_key(item, protocol, fingerprint), {"sha256": sha, "shape": shape, "facts": facts})
     return Prepared(index, item, sha, shape, facts, pixels)
 
 
@@ -509,7 +509,7 @@ def cost_of(item: Item, protocol: EvalProtocol) -> int:
 
 def in_windows(item: Item, protocol: EvalProtocol, store: Store) -> list[Item]:
     """Return the runs of frames that the protocol cuts a clip into; a clip that cannot be read, and an image, whole."""
-    key = Run(protocol, item.fingerprint, runtime=readers(), task={"windows": 1}).key("prepare")
+    key = prepared_key(item, protocol, windows=1)
     count = store.facts(key)
     if count is None:
         try:
@@ -520,6 +520,7 @@ def in_windows(item: Item, protocol: EvalProtocol, store: Store) -> list[Item]:
     return windowed(item, count) if count else [item]
 
 
-def prepared_key(fingerprint: str, protocol: EvalProtocol) -> str:
-    """Return the key of a source as a protocol prepares it."""
-    return Run(protocol, fingerprint, runtime=readers()).key("prepare")
+def prepared_key(item: Item, protocol: EvalProtocol, fingerprint: str = "", **task: object) -> str:
+    """Return the key of an item as a protocol prepares it, by its name too where that decides the first frame."""
+    named = {"name": item.id} if protocol.start == "random" else {}
+    return Run(protocol, fingerprint or item.fingerprint, runtime=readers(), task={**named, **task}).key("prepare")

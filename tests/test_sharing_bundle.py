@@ -5,6 +5,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cvbench.cli import run_program
@@ -56,6 +57,27 @@ def one_signature(raw: dict) -> None:
     raw["scores"]["psnr"]["signature"]["version"] = "7"
 
 
+def rows_of_none(raw: dict) -> None:
+    for sample in raw["samples"]:
+        del sample["rows"]["psnr"]
+    raw["scores"]["psnr"]["value"] = 77.7
+
+
+def rows_of_the_best(raw: dict) -> None:
+    """Keep the best sample's rows, and make the score of them."""
+    value = {i: np.mean(sample["rows"]["psnr"]) for i, sample in enumerate(raw["samples"])}
+    best = max(value, key=value.__getitem__)
+    for i, sample in enumerate(raw["samples"]):
+        if i != best:
+            del sample["rows"]["psnr"]
+    raw["scores"]["psnr"].update(value=value[best], low=None, high=None, n=1)
+
+
+def pixels_hidden_by_a_generated_score(raw: dict) -> None:
+    one_pixel_hash(raw)
+    raw["scores"]["fid"] = raw["scores"]["psnr"]
+
+
 def check(tmp_path: Path, held: dict[str, bytes], name: str = "b.zip") -> int:
     files.write(held, tmp_path / name)
     return run_program(["verify", str(tmp_path / name)])
@@ -81,6 +103,9 @@ def test_a_bundle_agrees_with_itself(
         (one_interval, "ssim: the rows give the interval"),
         (one_pixel_hash, "the samples give the manifest"),
         (one_signature, "its signature has version 7"),
+        (rows_of_none, "psnr: has a score, and no sample has rows of it"),
+        (rows_of_the_best, "psnr: 1 of 3 samples have rows, and the record does not say why"),
+        (pixels_hidden_by_a_generated_score, "the samples give the manifest"),
     ],
 )
 @pytest.mark.parametrize("sealed_again", [False, True])
@@ -211,6 +236,15 @@ def rerun_records(folder: Path) -> list:
 
 def test_shipped_records_agree(tmp_path: Path) -> None:
     assert run_program(["bundle", str(SHIPPED), "-o", str(tmp_path / "b.zip")]) == 0
+    assert run_program(["verify", str(tmp_path / "b.zip")]) == 0
+
+
+def test_samples_without_rows_that_the_record_accounts_for_are_no_fault(pictures: Path, tmp_path: Path) -> None:
+    run = ["run", "--models", "identity", "--data", str(pictures), "--metrics", "psnr,flicker", "-q"]
+    assert run_program([*run, "--set", "size=32", "--device", "cpu", "--out", str(tmp_path / "run")]) == 0
+    (record,) = rerun_records(tmp_path / "run")
+    assert record.unavailable["flicker"].startswith("3 of 4 samples")
+    assert run_program(["bundle", str(tmp_path / "run"), "-o", str(tmp_path / "b.zip")]) == 0
     assert run_program(["verify", str(tmp_path / "b.zip")]) == 0
 
 

@@ -11,6 +11,7 @@ from cvbench.core.records import RunRecord, SampleRecord
 from cvbench.metrics import METRICS
 from cvbench.models import MODELS, is_own, labelled
 from cvbench.models.local import is_local
+from cvbench.sharing.verify import is_generated
 
 SHARE = 0.01
 """Relative difference that a metric without a tolerance may have on another machine."""
@@ -36,7 +37,7 @@ def beyond(record: RunRecord, *, trusted: bool = False) -> str:
         return "its model is not of the registry, and would run what a stranger names: --trust-code, once you read it"
     if record.crossing is not None:
         return "one model's latents in another's decoder: run the compat suite"
-    if any(name in METRICS and METRICS[name].task == "generation" for name in record.scores):
+    if record.scores and (record.generation or is_generated(record)):
         return "generated samples, which are not in a bundle"
     return "" if _metrics(record) else "it has no score of single samples"
 

@@ -11,7 +11,7 @@ import numpy as np
 from cvbench import __version__
 from cvbench.core.digest import digest
 from cvbench.core.errors import CvbenchError, UsageError
-from cvbench.core.records import RunRecord, Score, read_records
+from cvbench.core.records import RunRecord, SampleRecord, Score, read_records
 from cvbench.engine.pictures import Gallery, files_of, read_all
 from cvbench.metrics import METRICS, score
 from cvbench.sharing.bundle import derived
@@ -67,7 +67,9 @@ def _record(record: RunRecord, verdict: Verdict) -> None:
     where = f"{record.model.name} on {record.data.name}, {record.protocol.name}"
     verdict.wrong += [f"{where}: {fault}" for fault in _samples(record)]
     for name, found in record.scores.items():
-        verdict.wrong += [f"{where}: {name}: {fault}" for fault in _signature(record, name, found)]
+        verdict.wrong += [
+            f"{where}: {name}: {fault}" for fault in (*_signature(record, name, found), *_rows(record, name))
+        ]
         if why := _beyond(record, name):
             verdict.not_recomputed.append(f"{where}: {name}: {why}")
             continue
@@ -76,7 +78,7 @@ def _record(record: RunRecord, verdict: Verdict) -> None:
 
 
 def _samples(record: RunRecord) -> Iterator[str]:
-    if not record.samples or _is_generated(record):
+    if not record.samples or is_generated(record):
         return  # whose data are the reference's, of which a record has no samples
     manifest = digest([[s.id, s.sha256] for s in record.samples])
     if manifest != record.data.manifest:
@@ -85,8 +87,10 @@ def _samples(record: RunRecord) -> Iterator[str]:
         yield f"{len(record.samples)} samples, not {record.data.n}"
 
 
-def _is_generated(record: RunRecord) -> bool:
-    return any(name in METRICS and METRICS[name].task == "generation" for name in record.scores)
+def is_generated(record: RunRecord) -> bool:
+    """Tell whether a record is of generated samples: all its scores are, but those that only describe."""
+    ranked = [METRICS[name] for name in record.scores if name in METRICS and METRICS[name].ranked]
+    return all(metric.task == "generation" for metric in ranked)
 
 
 def _signature(record: RunRecord, name: str, found: Score) -> Iterator[str]:
@@ -110,11 +114,26 @@ def _beyond(record: RunRecord, name: str) -> str:
         return "a metric that this cvbench does not know"
     if METRICS[name].distance:
         return "compares sets by features, which records do not hold"
-    return "" if any(METRICS[name].probe in s.rows for s in record.samples) else "its rows are not in the record"
+    return "" if _with_rows(record, name) else "its rows are not in the record"
+
+
+def _rows(record: RunRecord, name: str) -> Iterator[str]:
+    """Say where a score of single samples lacks their rows: of all, or of some without the record saying so."""
+    if name not in METRICS or METRICS[name].distance:
+        return
+    total, there = len(record.samples), len(_with_rows(record, name))
+    if not there:
+        yield "has a score, and no sample has rows of it"
+    elif there < total and not record.unavailable.get(name, "").startswith(f"{total - there} of {total} "):
+        yield f"{there} of {total} samples have rows, and the record does not say why others have none"
+
+
+def _with_rows(record: RunRecord, name: str) -> list[SampleRecord]:
+    return [sample for sample in record.samples if METRICS[name].probe in sample.rows]
 
 
 def _score(record: RunRecord, name: str, found: Score) -> Iterator[str]:
-    samples = [s for s in record.samples if METRICS[name].probe in s.rows]
+    samples = _with_rows(record, name)
     rows = [np.asarray(s.rows[METRICS[name].probe], np.float64) for s in samples]
     try:
         again = score(name, rows, record.protocol, found.signature, [s.clip for s in samples])

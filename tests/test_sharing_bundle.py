@@ -78,6 +78,14 @@ def pixels_hidden_by_a_generated_score(raw: dict) -> None:
     raw["scores"]["fid"] = raw["scores"]["psnr"]
 
 
+def other_protocol(raw: dict) -> None:
+    raw["protocol"]["size"] = 64
+
+
+def changes_that_are_none(raw: dict) -> None:
+    raw["protocol"]["name"] += "+size=large"
+
+
 def check(tmp_path: Path, held: dict[str, bytes], name: str = "b.zip") -> int:
     files.write(held, tmp_path / name)
     return run_program(["verify", str(tmp_path / name)])
@@ -105,6 +113,8 @@ def test_a_bundle_agrees_with_itself(
         (one_signature, "its signature has version 7"),
         (rows_of_none, "psnr: has a score, and no sample has rows of it"),
         (rows_of_the_best, "psnr: 1 of 3 samples have rows, and the record does not say why"),
+        (other_protocol, "the protocol is not what its name says: size is 64, not 256"),
+        (changes_that_are_none, "the protocol is not what its name says"),
         (pixels_hidden_by_a_generated_score, "the samples give the manifest"),
     ],
 )

@@ -85,6 +85,21 @@ def test_the_newest_is_shown_and_what_changed_is_told(site: Path) -> None:
     assert page.text.count("small") >= 2
 
 
+def test_protocols_of_one_name_and_other_fields_have_pages_of_their_own(tmp_path: Path) -> None:
+    first, second = (honest(facts(name), 0, "") for name in ("a", "b"))
+    changed = dataclasses.replace(second.protocol, size=64)
+    scores = {
+        name: dataclasses.replace(found, signature=dataclasses.replace(found.signature, protocol=changed))
+        for name, found in second.scores.items()
+    }
+    paths = [
+        write(tmp_path, "x", first),
+        write(tmp_path, "y", dataclasses.replace(second, protocol=changed, scores=scores)),
+    ]
+    assert run_program(["leaderboard", "build", *map(str, paths), "-o", str(tmp_path / "site")]) == 0
+    assert len(list((tmp_path / "site" / "boards").iterdir())) == 2
+
+
 def test_a_bundle_that_does_not_agree_is_on_no_site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = honest(facts("m"), 0, "")
     forged = dataclasses.replace(good.scores["psnr"], value=40.0)

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from cvbench import report
+from cvbench.core.digest import digest
 from cvbench.core.errors import CvbenchError, UsageError
 from cvbench.core.records import RunRecord, read_records
 from cvbench.metrics import METRICS
@@ -32,7 +33,7 @@ class Entry:
     def board(self) -> str:
         """Name of the page of its protocol and data: scores of one page were measured alike, on the same pixels."""
         r = self.record
-        return file_name(r.protocol.name, r.data.name, r.data.manifest[:8])
+        return file_name(r.protocol.name, digest(r.protocol.as_dict())[:8], r.data.name, r.data.manifest[:8])
 
     @property
     def page(self) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from cvbench import __version__
 from cvbench.core.digest import digest
 from cvbench.core.errors import CvbenchError, UsageError
+from cvbench.core.protocol import PROTOCOLS, EvalProtocol, protocol
 from cvbench.core.records import RunRecord, SampleRecord, Score, read_records
 from cvbench.engine.pictures import Gallery, files_of, read_all
 from cvbench.metrics import METRICS, score
@@ -65,7 +66,7 @@ def _sha256(path: Path) -> str:
 
 def _record(record: RunRecord, verdict: Verdict) -> None:
     where = f"{record.model.name} on {record.data.name}, {record.protocol.name}"
-    verdict.wrong += [f"{where}: {fault}" for fault in _samples(record)]
+    verdict.wrong += [f"{where}: {fault}" for fault in (*_protocol(record.protocol), *_samples(record))]
     for name, found in record.scores.items():
         verdict.wrong += [
             f"{where}: {name}: {fault}" for fault in (*_signature(record, name, found), *_rows(record, name))
@@ -75,6 +76,24 @@ def _record(record: RunRecord, verdict: Verdict) -> None:
             continue
         verdict.recomputed += 1
         verdict.wrong += [f"{where}: {name}: {fault}" for fault in _score(record, name, found)]
+
+
+def _protocol(found: EvalProtocol) -> Iterator[str]:
+    """Say where a protocol has a name of ours and other fields; one of another version is another protocol."""
+    base = PROTOCOLS.get(found.name.partition("+")[0])
+    if base is None or base.version != found.version:
+        return
+    try:
+        meant = protocol(found.name)
+    except CvbenchError:  # changes that no field takes
+        meant = base
+    if replace(meant, name=found.name) != found or (found.name != base.name and meant == base):
+        yield f"the protocol is not what its name says: {_differing(meant, found)}"
+
+
+def _differing(meant: EvalProtocol, found: EvalProtocol) -> str:
+    pairs = ((name, value, found.as_dict()[name]) for name, value in meant.as_dict().items() if name != "name")
+    return ", ".join(f"{name} is {b}, not {a}" for name, a, b in pairs if a != b) or "it changes nothing that is known"
 
 
 def _samples(record: RunRecord) -> Iterator[str]:

@@ -85,6 +85,16 @@ def test_wrong_requests_are_one_message(
     assert "Traceback" not in said
 
 
+def test_rows_of_more_frames_than_the_base_s(pictures: Path, tmp_path: Path) -> None:
+    line = ["run", "--suite", "i2v", "--metrics", "psnr", "--data", str(pictures), "--limit", "1", *FAST]
+    assert run_program([*line, "--out", str(tmp_path)]) == 0
+    records = read_records([tmp_path])
+    assert {r.model.name.partition("+")[2]: (r.generation or {})["frames"] for r in records} == {
+        "": 5, "tiny-video@decode=each": 5, "tiny-video": 17, "interp-linear@4x": 17, "tiny-video-none": 17,
+    }  # fmt: skip
+    assert all(r.scores["psnr"].n == 1 for r in records if "+" in r.model.name)
+
+
 @pytest.mark.parametrize("change", ["start=center", "start=random", "windows=all"])
 def test_first_frames_are_those_of_the_reference(
     change: str, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -21,7 +21,7 @@ from cvbench.nets.tensors import Video
 from cvbench.probes import FEATURES, PROBES
 from cvbench.store import LATENTS, LatentStore, Store
 from cvbench.tasks.generation.request import GenerationRequest, as_prompts, prepare_prompt
-from cvbench.tasks.generation.rows import Decoder, positions
+from cvbench.tasks.generation.rows import BaseVideo, Decoder, positions
 from cvbench.tasks.request import DataTask, loaded
 from cvbench.tasks.targets import TARGET, named
 
@@ -184,7 +184,7 @@ class Decoding(DataTask):
 
     def _rows(self, work: Work, units: Mapping[str, Unit]) -> Iterator[Made]:
         latents = torch.from_numpy(self.latents.rows(self.keys[work.sample.id])[LATENTS]).to(self.device)
-        base: Video | None = None
+        base: BaseVideo | None = None
         for decoder in self.decoders:
             needed = decoder.is_base or decoder.name in units
             if not needed or not self._loaded(decoder):
@@ -217,7 +217,7 @@ class Decoding(DataTask):
             return False
         return True
 
-    def _measured(self, decoder: Decoder, video: Video, base: Video | None, missing: Iterable[str]) -> Measured:
+    def _measured(self, decoder: Decoder, video: Video, base: BaseVideo | None, missing: Iterable[str]) -> Measured:
         """Measure what a row lacks; without frames of the base VAE only what needs none, so the rest is tried again."""
         found, missing = Measured({DECODED: np.array([video.shape[1]])}), frozenset(missing)
         _view(self.probes, found, video, self.wanted.videos, "", missing)
@@ -225,7 +225,7 @@ class Decoding(DataTask):
             self._beside(found, video, base, missing)
         return found
 
-    def _beside(self, found: Measured, video: Video, base: Video, missing: frozenset[str]) -> None:
+    def _beside(self, found: Measured, video: Video, base: BaseVideo, missing: frozenset[str]) -> None:
         """Measure the frames at the base VAE's positions, and compare them with its own."""
         pairs = [name for name in self.wanted.pairs if self.probes.column(name) in missing]
         try:

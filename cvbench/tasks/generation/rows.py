@@ -17,6 +17,8 @@ from cvbench.generators.spaces import scaled
 from cvbench.nets.tensors import Video
 
 Latent = Float[Tensor, "c latent_t latent_h latent_w"]
+BaseVideo = Float[Tensor, "3 base_t base_h base_w"]
+"""What the base VAE made of the same latents: of other rows there may be more frames."""
 VERSION = 2
 """Raise it when what is made of latents changes."""
 
@@ -76,7 +78,7 @@ class Decoder:
             return latents * self.subject.traits.frame_rule.fit(1)
         return frames_of(self.subject.traits, latents)
 
-    def decode(self, latents: Latent, base: Video | None, seed: int) -> Video:
+    def decode(self, latents: Latent, base: BaseVideo | None, seed: int) -> Video:
         """Return the frames, not rounded, in [0, 1]; `base` are the base VAE's where they are there.
 
         Raises BadOutput for what is no clip of the base's size, and what the model raises.
@@ -92,7 +94,7 @@ class Decoder:
         each = self.row.decode == "each"
         return self._decoded([whole[:, :, t : t + 1] for t in range(whole.shape[2])] if each else [whole], seed, base)
 
-    def _decoded(self, parts: Sequence[Tensor], seed: int, base: Video | None) -> Video:
+    def _decoded(self, parts: Sequence[Tensor], seed: int, base: BaseVideo | None) -> Video:
         made = [self._part(part, seed) for part in parts]
         video = torch.cat(made, 1)
         if base is not None:

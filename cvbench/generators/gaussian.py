@@ -18,7 +18,7 @@ from cvbench import models, weights
 from cvbench.core.digest import digest
 from cvbench.core.errors import UnsuitableInput
 from cvbench.core.types import Sampling
-from cvbench.data import open_dataset
+from cvbench.data import Item, open_dataset
 from cvbench.data.frames import prepare
 from cvbench.generators.entry import Condition, FirstFrame, GeneratorLoading, Latent
 from cvbench.models.entry import Loading
@@ -58,13 +58,22 @@ def fitted(height: int, width: int) -> Fit:
     """Return the Gaussian of pictures of a size in pixels, remembered. Raises UnsuitableInput for other sizes."""
     if height % FACTOR or width % FACTOR or not 16 <= min(height, width) <= max(height, width) <= LARGEST:
         raise UnsuitableInput(f"Gaussian generators draw sides of 16 to {LARGEST} pixels, in steps of 8")
-    store, source = FileStore(), models.MODELS[VAE].source
-    key = digest(["gaussian", VERSION, source.sha256 if source else "", height, width])
+    store, key = FileStore(), digest([identity(), height, width])
     held = store.rows(key)
     if not held:
         held = _fit(height // FACTOR, width // FACTOR)
         store.add(key, held)
     return Fit(held["mean"], held["vectors"], held["values"], float(held["rho"]), float(held["std"]))
+
+
+def identity() -> str:
+    """Return what stands for all that Gaussians are fitted to: the VAE, the scenes, and how they are read."""
+    source = models.MODELS[VAE].source
+    return digest(["gaussian", VERSION, source.sha256 if source else "", [item.fingerprint for item in _scenes()]])
+
+
+def _scenes() -> list[Item]:
+    return [*open_dataset("sample-images", {}).items[:3], *open_dataset("sample-clips", {}).items[:2]]
 
 
 def _fit(h: int, w: int) -> dict[str, np.ndarray]:
@@ -88,7 +97,7 @@ def _fit(h: int, w: int) -> dict[str, np.ndarray]:
 
 
 def _latents(vae: Any) -> Iterator[np.ndarray]:
-    for item in [*open_dataset("sample-images", {}).items[:3], *open_dataset("sample-clips", {}).items[:2]]:
+    for item in _scenes():
         pixels = prepare(item.read(Sampling(2, 3)).pixels, FITTED, "bicubic", True, "center")
         with torch.no_grad():
             z = vae.encode(torch.from_numpy(pixels)[None].float() / 255)

@@ -15,7 +15,7 @@ from cvbench.core.errors import UnsuitableInput
 from cvbench.core.run import Run
 from cvbench.data import Dataset
 from cvbench.engine.coding import seeded
-from cvbench.engine.device import runtime
+from cvbench.engine.device import runtime, version
 from cvbench.engine.loop import Made, Prepared, Unit, Work
 from cvbench.generators import Condition, Generator, GeneratorEntry, GeneratorLoading, Settings
 from cvbench.nets.arithmetic import arithmetic
@@ -85,9 +85,12 @@ class Drawing(DataTask):
         yield self.unit(sample)
 
     def unit(self, sample: Prepared) -> Unit:
-        """Return the latents of a sample, made or not."""
+        """Return the latents of a sample, made or not; a prompt that pixels come with is no part of their hash."""
         task = {"id": sample.id, "seed": self.seed(sample)}
-        run = Run(self.protocol, sample.sha256, (self.source.key,), runtime(self.device), task)
+        if self.source.entry.task == "i2v":
+            task["prompt"] = sample.item.caption or ""
+        libraries = {**runtime(self.device), "transformers": version("transformers")}
+        run = Run(self.protocol, sample.sha256, (self.source.key,), libraries, task)
         return Unit(ACTING, frozenset([LATENTS]), run.key("draw"), self.latents)
 
     def seed(self, sample: Prepared) -> int:

@@ -105,9 +105,12 @@ def drawing_of(part: Part, names: Sequence[str], store: Store, progress: Progres
 
 
 def locate(part: Part) -> None:
-    """Find or fetch a generator's weights. Raises MissingWeights or BadWeights."""
+    """Find or fetch a generator's weights, and what it is known by. Raises MissingWeights or BadWeights."""
     source, origin = part.source, generators.source_of(part.source.entry)
     if origin is None:
+        from cvbench.generators import gaussian
+
+        source.identity = gaussian.identity()
         return
     name = generators.weights_name(source.name)
     given = part.request.weights

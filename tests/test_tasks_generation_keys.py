@@ -1,0 +1,68 @@
+"""What stored latents, gates and scores of generation are known by: all that moves them, and what names them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvbench.core.protocol import PROTOCOLS, derive
+from cvbench.data import Dataset
+from cvbench.engine.loop import Prepared
+from cvbench.generators import gaussian
+from cvbench.store import MemoryStore
+from cvbench.tasks.generation import drawing as drawings
+from cvbench.tasks.generation.drawing import Drawing
+from cvbench.tasks.generation.request import GenerationRequest, prompt_item
+from cvbench.tasks.generation.task import Part, drawing_of, parts_of
+
+FAST = derive(PROTOCOLS["cvbench-gen-1"], ["size=32", "steps=3"])
+
+
+def part(model: str, pictures: Path, *changes: str, **more: Any) -> Part:
+    request = GenerationRequest((model,), (str(pictures),), (), derive(FAST, changes), device="cpu", **more)
+    (found,) = parts_of(request)
+    return found
+
+
+def drawing(model: str, pictures: Path) -> Drawing:
+    made = drawing_of(part(model, pictures), (), MemoryStore(), lambda *_: None)
+    assert isinstance(made, Drawing)
+    return made
+
+
+def sample(prompt: str) -> Prepared:
+    return Prepared(0, prompt_item("a", prompt), "1" * 64, (1, 32, 32), {})
+
+
+def test_a_caption_beside_a_first_frame_is_known_to_the_latents(pictures: Path) -> None:
+    made = drawing("gaussian-i2v", pictures)
+    assert made.unit(sample("a cat")).key != made.unit(sample("a dog")).key
+    assert made.unit(sample("a cat")).key == made.unit(sample("a cat")).key
+
+
+def test_latents_of_a_gaussian_are_known_by_what_it_is_fitted_to(
+    pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key() -> str:
+        return drawing("gaussian-t2i", pictures).unit(sample("")).key
+
+    keys = [key()]
+    with monkeypatch.context() as patch:
+        patch.setattr(gaussian, "VERSION", -1)
+        keys.append(key())
+    with monkeypatch.context() as patch:
+        entry = gaussian.models.MODELS["tiny-image"]
+        assert entry.source is not None
+        patch.setitem(
+            gaussian.models.MODELS, "tiny-image", replace(entry, source=replace(entry.source, sha256="2" * 64))
+        )
+        keys.append(key())
+    with monkeypatch.context() as patch:
+        patch.setattr(gaussian, "open_dataset", lambda name, roots: Dataset(name, (prompt_item(name, name),)))
+        keys.append(key())
+    with monkeypatch.context() as patch:
+        patch.setattr(drawings, "version", lambda package: f"{package} of another day")
+        keys.append(key())
+    assert len(set(keys)) == 5
+    assert key() == keys[0]

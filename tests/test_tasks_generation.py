@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from cvbench import generators
+from cvbench import generators, weights
 from cvbench.cli import run_program
 from cvbench.core.errors import UnsuitableInput
 from cvbench.core.records import read_records
+from cvbench.models import MODELS
 from cvbench.tasks.generation.rows import Decoder, positions
 
 pytestmark = pytest.mark.usefixtures("textures")
@@ -63,6 +65,36 @@ def test_a_base_that_fails_once_is_tried_again(pictures: Path, tmp_path: Path, m
     assert run_program([*line, "gaussian-t2i+tiny-video", "--out", str(two)]) == 0
     (second,) = read_records([two])
     assert (second.scores["psnr"].n, second.failures) == (4, [])
+
+
+def test_a_generator_that_does_not_build_names_every_sample(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fast, failing = ["--data", str(pictures), "--device", "cpu", "--set", "size=32"], ["--set", "steps=2000"]
+    assert run_program(["run", "--suite", "t2i", *fast, *failing, "--no-speed", "--out", str(tmp_path / "run")]) == 3
+    for record in read_records([tmp_path / "run"]):
+        assert [f.id for f in record.failures] == ["image0.png", "image1.png", "image2.png", "walk"]
+    capsys.readouterr()
+    assert run_program(["generate", "gaussian-t2i", *fast, *failing, "--out", str(tmp_path / "drawn")]) == 3
+    assert capsys.readouterr().err.count("steps can be 1 to 1000") == 4
+
+
+def test_scores_against_two_bases_have_two_signatures(pictures: Path, tmp_path: Path) -> None:
+    source = MODELS["tiny-image"].source
+    assert source is not None
+    state = load_file(weights.path_of("tiny-image", source))
+    changed = {name: value * 1.001 if name.startswith("decoder") else value for name, value in state.items()}
+    assert any(not torch.equal(value, state[name]) for name, value in changed.items())
+    save_file(changed, tmp_path / "other.safetensors")
+    line = ["run", "--suite", "t2i", "--metrics", "psnr", "--data", str(pictures), *FAST]
+    line += ["--models", "gaussian-t2i+tiny-video"]
+    assert run_program([*line, "--out", str(tmp_path / "one")]) == 0
+    other = ["--weights", f"tiny-image={tmp_path / 'other.safetensors'}", "--out", str(tmp_path / "two")]
+    assert run_program([*line, *other]) == 0
+    (one,), (two,) = read_records([tmp_path / "one"]), read_records([tmp_path / "two"])
+    assert (one.generation or {})["latents"] == (two.generation or {})["latents"]
+    assert one.scores["psnr"].value != two.scores["psnr"].value
+    assert one.scores["psnr"].signature != two.scores["psnr"].signature
 
 
 @pytest.mark.parametrize(

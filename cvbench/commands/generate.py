@@ -55,7 +55,7 @@ def command(**given: Any) -> int:
     failed = 0
     with progress_bar() as progress:
         for drawing, keys in draw(request, progress, agree=agreeing(yes=given["yes"])):
-            failures = [*drawing.loop.failures("generator"), *write(drawing, keys, request, frames=given["frames"])]
+            failures = [*drawing.failures(), *write(drawing, keys, request, frames=given["frames"])]
             failed += len(failures)
             for failure in failures:
                 line(f"Error: {failure.id}: {failure.error}", err=True)

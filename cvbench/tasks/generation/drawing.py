@@ -1,7 +1,7 @@
 """Every sample is drawn once: its latents, kept at once, are what all VAEs decode."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from cvbench import generators
 from cvbench.core.digest import digest
 from cvbench.core.errors import UnsuitableInput
+from cvbench.core.records import Failure
 from cvbench.core.run import Run
 from cvbench.data import Dataset
 from cvbench.engine.coding import seeded
@@ -126,6 +127,15 @@ class Drawing(DataTask):
             self.source.drop()
         keys = {sample.id: self.unit(sample).key for sample in self.loop.samples}
         return {name: key for name, key in keys.items() if self.latents.rows(key)}
+
+    def failures(self) -> list[Failure]:
+        """Return every sample without latents, in order; of a generator that does not build that is each it lacks."""
+        found = {failure.id: failure for failure in self.loop.failures(ACTING)}
+        broken = self.loop.broken.get(ACTING)
+        if broken:
+            lost = [s.id for s in self.loop.samples if s.id not in found and not self.latents.rows(self.unit(s).key)]
+            found |= {name: replace(broken.failure, id=name) for name in lost}
+        return [found[item.id] for item in self.loop.dataset.items if item.id in found]
 
     def missing(self) -> int:
         """Return how many samples have no latents yet, as far as is known without reading any."""

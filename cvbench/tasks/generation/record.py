@@ -64,7 +64,7 @@ class Assembly:
     def record(self, speed: Mapping[str, Any] | None, notes: Sequence[str]) -> RunRecord:
         """Reduce the rows. The metrics of the base VAE's own row are those that compare it with something else."""
         scores = {name: found for name in self.probes.metrics if self._is_asked(name) and (found := self._score(name))}
-        failures = [*self.drawing.loop.failures("generator"), *self._own_failures()]
+        failures = [*self.drawing.failures(), *self._own_failures()]
         lost = f"none of {len(self.drawing.dataset.items)} samples was decoded"
         first = f": {failures[0].error}" if failures else ""
         return RunRecord(
@@ -205,6 +205,8 @@ class Assembly:
         if not rows:
             return None
         contents = sorted(self.decoding.hash(m.sample) for m, _ in rows)
+        if metric.change_of or not metric.features:  # two VAEs of one name are two references
+            contents.append(self.base.subject.facts.digest)
         where = self.base.name if metric.change_of or not metric.features else _source(metric).partner.replace(" ", "-")
         signature = self._signature(name, where or "-", contents, None)
         return mean_score(name, [row for _, row in rows], self.protocol, signature)

@@ -139,6 +139,14 @@ def scored(
     return dataclasses.replace(made, **more)
 
 
+def in_windows(clips: Sequence[Sequence[float]], model: str = "m", *, protocol: EvalProtocol = PROTOCOL) -> RunRecord:
+    """A record of clips cut into windows, one PSNR each."""
+    made = scored({"psnr": [value for clip in clips for value in clip]}, model, protocol=protocol)
+    names = [(f"clip{c}#{k}", {"windows": len(clip)}) for c, clip in enumerate(clips) for k in range(len(clip))]
+    samples = [dataclasses.replace(s, id=n, facts=f) for s, (n, f) in zip(made.samples, names, strict=True)]
+    return dataclasses.replace(made, samples=samples)
+
+
 def whole_set(value: float, low: float | None, high: float | None, manifest: str = "2" * 64) -> RunRecord:
     """A record of two clips and one score of the whole set."""
     made = scored({"psnr": [30, 31]}, data="d")

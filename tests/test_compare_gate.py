@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import xmlschema
 import yaml
-from conftest import PROTOCOL, scored, whole_set
+from conftest import PROTOCOL, in_windows, scored, whole_set
 
 from cvbench.cli import run_program
 from cvbench.compare import TOLERANCES, CheckResult, Finding, check, most_moved, parse_tolerances, save_baseline
@@ -42,6 +42,27 @@ def test_an_unchanged_run_passes() -> None:
     result = against({"psnr": BASE, "lpips-vgg": BASE / 100}, {"psnr": BASE, "lpips-vgg": BASE / 100})
     assert (result.code, verdicts(result)) == (0, {"psnr": "same", "lpips-vgg": "same"})
     assert "No regression: 2 unchanged" in check_markdown(result)
+
+
+@pytest.mark.parametrize("average", ["clips", "batches-4"])
+def test_more_windows_than_the_baseline_has_change_no_score(average: str) -> None:
+    whole = in_windows([[30, 34], [20, 21, 22, 27], [40]], protocol=replace(PROTOCOL, average=average))
+    part = replace(whole, samples=whole.samples[:-2])
+    result = check([whole], [part])
+    assert (result.code, verdicts(result)) == (0, {"psnr": "same"})
+    result = check([part], [whole])
+    assert (result.code, verdicts(result)) == (3, {"psnr": "same", "samples": "incomplete"})
+
+
+def test_many_windows_of_three_clips_are_three_clips() -> None:
+    drop = np.random.default_rng(0).normal(0.3, 0.05, 3)
+    base, run = ([[30.0 - on * float(d)] * 20 for d in drop] for on in (0, 1))
+    result = check([in_windows(run)], [in_windows(base)])
+    assert (result.code, verdicts(result)) == (3, {"psnr": "incomplete"})
+    assert "too few samples" in result.findings[0].text
+    noise = np.random.default_rng(1).normal(0, 0.001, (20, 30))
+    base, run = ([list(30.0 - on * (0.3 + row)) for row in noise] for on in (0, 1))
+    assert check([in_windows(run)], [in_windows(base)]).code == 1
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.001, 0.02, 0.05])

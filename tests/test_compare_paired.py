@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PROTOCOL, scored, whole_set
+from conftest import PROTOCOL, in_windows, scored, whole_set
 from scipy import stats
 
 from cvbench.cli import run_program
@@ -18,7 +18,7 @@ from cvbench.compare.text import comparison_json, comparison_markdown
 from cvbench.core.errors import UnknownName, UsageError
 from cvbench.core.protocol import EvalProtocol
 from cvbench.core.records import DataFacts, Failure
-from cvbench.metrics.statistics import paired_difference
+from cvbench.metrics.statistics import paired_difference, paired_permutation
 from cvbench.store import write_record
 
 BF16 = replace(PROTOCOL, dtype="bf16")
@@ -174,6 +174,58 @@ def test_the_interval_holds_0_exactly_where_p_is_5_percent_or_more(clips: int) -
         b = a + rng.normal(scale / math.sqrt(clips), 1, clips)
         found = of(compare(scored({"psnr": list(a)}), scored({"psnr": list(b)})))
         assert (found.change.low <= 0 <= found.change.high) == (found.p >= 0.05)
+        told.add(found.p >= 0.05)
+    assert told == {True, False}
+
+
+@pytest.mark.parametrize("average", ["clips", "batches-4"])
+def test_a_record_and_a_part_of_itself_differ_by_nothing(average: str) -> None:
+    whole = in_windows([[30, 34], [20, 21, 22, 27], [40]], protocol=replace(PROTOCOL, average=average))
+    for part in (whole.samples[:-1], whole.samples[1:], whole.samples[::2]):
+        found = of(compare(whole, replace(whole, samples=part)))
+        assert (found.change.mean, found.moved, found.p) == (0, 0, 1)
+        assert found.a == found.b
+        assert not found.steps.any()
+
+
+def test_windows_are_weighted_as_the_protocol_averages_them() -> None:
+    before, after = [[30, 34], [20, 21, 22, 27], [40]], [[31, 34], [20, 21, 22, 23], [40]]
+    steps = {"items": -3 / 7, "clips": (0.5 - 1 + 0) / 3, "batches-4": ((1 + 0 + 0 + 0) / 4 + (0 - 4 + 0) / 3) / 2}
+    for average, mean in steps.items():
+        records = (in_windows(side, protocol=replace(PROTOCOL, average=average)) for side in (before, after))
+        found = of(compare(*records))
+        assert found.change.mean == pytest.approx(mean, abs=1e-12)
+        assert found.b - found.a == pytest.approx(mean, abs=1e-12)
+        assert found.steps.mean() == pytest.approx(mean, abs=1e-12)
+        assert list(found.before) == [value for clip in before for value in clip]
+        assert (found.moved, found.wins) == (2, 1)
+
+
+def test_windows_of_a_clip_are_no_independent_evidence() -> None:
+    rng = np.random.default_rng(0)
+    clips = rng.normal(0, 1, 7)
+    before = in_windows([[30.0] * 20] * 7)
+    found = of(compare(before, in_windows([list(30 + step + rng.normal(0, 0.01, 20)) for step in clips])))
+    means = found.steps.reshape(7, 20).mean(1)
+    assert found.p == paired_permutation(means, 0 * means)
+    assert tuple(found.change) == pytest.approx(tuple(paired_difference(means, 0 * means)))
+    expected = of(compare(scored({"psnr": [0.0] * 7}), scored({"psnr": means}))).detectable
+    assert found.detectable == pytest.approx(expected)
+    few = of(compare(in_windows([[30.0] * 20] * 3), in_windows([[29.0] * 20] * 3)))
+    assert (few.p, few.change) == (2 / 8, (-1, None, None))
+
+
+def test_the_interval_of_weighted_windows_holds_0_exactly_where_p_is_5_percent_or_more() -> None:
+    rng, told = np.random.default_rng(3), set()
+    protocol = replace(PROTOCOL, average="clips")
+    for scale in np.linspace(0, 3, 40):
+        sizes = rng.integers(1, 9, 12)
+        steps = [rng.normal(scale / math.sqrt(12), 1) + rng.normal(0, 0.1, n) for n in sizes]
+        a, b = ([list(30 + on * step) for step in steps] for on in (0, 1))
+        found = of(compare(*(in_windows(side, protocol=protocol) for side in (a, b))))
+        assert (found.change.low <= 0 <= found.change.high) == (found.p >= 0.05)
+        means = np.array([step.mean() for step in steps])
+        assert found.change == pytest.approx(tuple(paired_difference(means, 0 * means)))
         told.add(found.p >= 0.05)
     assert told == {True, False}
 

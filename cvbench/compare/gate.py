@@ -64,7 +64,7 @@ def _settled(found: MetricDifference, allowed: Mapping[str, float]) -> MetricDif
     if not (still & (found.steps != 0)).any():
         return found
     steps = np.where(still, 0.0, found.steps)
-    p = paired_permutation(steps, 0 * steps, resamples=RESAMPLES)
+    p = paired_permutation(steps, 0 * steps, found.sources, RESAMPLES)
     return replace(found, after=np.where(still, found.before, found.after), steps=steps, p=p)
 
 
@@ -79,8 +79,8 @@ def _corrected(comparisons: Sequence[Comparison], allowed: Mapping[str, float]) 
 
 def _refined(found: MetricDifference, allowed: Mapping[str, float], draws: int) -> float:
     """Return p, from more draws where many tests ask for a smaller one and it matters."""
-    if draws > RESAMPLES and len(found.samples) > EXACT and _is_worse(found, allowed):
-        return paired_permutation(found.steps, 0 * found.steps, resamples=draws)
+    if draws > RESAMPLES and len(set(found.clips)) > EXACT and _is_worse(found, allowed):
+        return paired_permutation(found.steps, 0 * found.steps, found.sources, draws)
     return 1.0 if found.p is None else found.p
 
 
@@ -154,12 +154,13 @@ def _fallen(found: MetricDifference, allowed: Mapping[str, float], tests: int) -
 
 
 def _carrying(found: MetricDifference, tolerance: float) -> int:
-    """Return how many samples got worse beyond the tolerance, where none got better by as much: they carry the mean."""
-    return int((found.worse > tolerance).sum()) if (found.worse >= -tolerance).all() else found.moved
+    """Return how many clips got worse beyond the tolerance, where none got better by as much: they carry the mean."""
+    carry = found.worse > tolerance if (found.worse >= -tolerance).all() else found.after != found.before
+    return len({clip for clip, moved in zip(found.clips, carry, strict=True) if moved})
 
 
 def _least_p(moved: int) -> float:
-    """Return the smallest p that a change of this many samples can have."""
+    """Return the smallest p that a change of this many clips can have."""
     return 2.0 ** (1 - moved)
 
 

@@ -11,9 +11,10 @@ from jaxtyping import Float64
 from cvbench.core.errors import UsageError
 from cvbench.core.protocol import EvalProtocol
 from cvbench.core.records import RunRecord, SampleRecord, Score
-from cvbench.metrics import METRICS, Metric, sample_values
+from cvbench.metrics import METRICS, Metric
+from cvbench.metrics.pairing import Paired, paired, sources_of
 from cvbench.metrics.registry import Values
-from cvbench.metrics.statistics import Difference, detectable_difference, paired_difference, paired_permutation
+from cvbench.metrics.statistics import Difference
 
 Kind = Literal["missing", "extra", "changed", "unlike"]
 Pairs = Sequence[tuple[SampleRecord, SampleRecord]]
@@ -53,7 +54,8 @@ class MetricDifference:
     differ. A metric of whole sets has no samples: its interval and p come from the scores' own intervals.
 
     `before` and `after` are what each sample alone would score, `steps` after - before on the scale on which samples
-    are averaged.
+    are averaged, weighted as the protocol's `average` says. `clips` names the clip of each sample: tests and intervals
+    take that as their unit.
     """
 
     metric: str
@@ -68,6 +70,12 @@ class MetricDifference:
     after: Float64[np.ndarray, " n"]
     steps: Float64[np.ndarray, " n"]
     differing: str = ""
+    clips: Sequence[str] = ()
+
+    @property
+    def sources(self) -> Sequence[str] | None:
+        """The clip of each sample, None where every sample is one."""
+        return sources_of(self.clips)
 
     @property
     def worse(self) -> Float64[np.ndarray, " n"]:
@@ -189,9 +197,8 @@ def _metric(name: str, a: RunRecord, b: RunRecord, pairs: Pairs) -> tuple[Metric
     lost += [_lost(name, a, "extra", s.id) for s, o in pairs if probe in o.rows and probe not in s.rows]
     if not both:
         return None, lost or [Unpaired("missing", "no sample could be paired", metric=name)]
-    ours, theirs = sample_values(a, name), sample_values(b, name)
-    before, after = (np.array([side[s.id, s.sha256] for s, _ in both], np.float64) for side in (ours, theirs))
-    return _of_samples(name, [s.id for s, _ in both], before, after, a.protocol, differing), lost
+    shared = paired(name, a, b)
+    return _of_samples(name, shared, a.protocol, differing) if shared else None, lost
 
 
 def _absent(name: str, a: RunRecord, b: RunRecord) -> Unpaired | None:
@@ -220,37 +227,33 @@ def _lost(name: str, record: RunRecord, kind: Kind, sample: str) -> Unpaired:
     return Unpaired(kind, record.unavailable.get(name, "not measured"), sample, name)
 
 
-def _of_samples(
-    name: str,
-    samples: Sequence[str],
-    before: Float64[np.ndarray, " n"],
-    after: Float64[np.ndarray, " n"],
-    protocol: EvalProtocol,
-    differing: str,
-) -> MetricDifference:
-    p = paired_permutation(after, before, resamples=RESAMPLES)
-    metric = METRICS[name]
-    a, b = (metric.score(float(side.mean()), protocol) for side in (before, after))
-    alone = (np.array([metric.score(float(v), protocol) for v in side], np.float64) for side in (before, after))
+def _of_samples(name: str, shared: Paired, protocol: EvalProtocol, differing: str) -> MetricDifference:
+    p, metric = shared.p(RESAMPLES), METRICS[name]
+    a, b = (metric.score(mean, protocol) for mean in shared.means)
     return MetricDifference(
         metric=name,
         a=a,
         b=b,
-        change=_change(metric, before, after, protocol),
+        change=_change(metric, shared, protocol),
         p=p,
         corrected=p,
-        detectable=detectable_difference(after - before),
-        samples=samples,
-        before=next(alone),
-        after=next(alone),
-        steps=after - before,
+        detectable=shared.detectable(),
+        samples=shared.samples,
+        before=_alone(metric, shared.before, protocol),
+        after=_alone(metric, shared.after, protocol),
+        steps=shared.steps,
         differing=differing,
+        clips=shared.clips,
     )
 
 
-def _change(metric: Metric, before: Values, after: Values, protocol: EvalProtocol) -> Difference:
+def _alone(metric: Metric, values: Values, protocol: EvalProtocol) -> Values:
+    return np.array([metric.score(float(v), protocol) for v in values], np.float64)
+
+
+def _change(metric: Metric, shared: Paired, protocol: EvalProtocol) -> Difference:
     """Return how the score changes, with the interval of the mean paired difference taken to the score's scale."""
-    difference, start = paired_difference(after, before), float(before.mean())
+    difference, start = shared.difference(), shared.means[0]
     score = metric.score(start, protocol)
     ends = [None if d is None else metric.score(start + d, protocol) - score for d in difference]
     return Difference(ends[0] or 0.0, *ends[1:])

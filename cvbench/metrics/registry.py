@@ -466,12 +466,10 @@ def score(
 
 
 def sample_values(record: RunRecord, name: str) -> dict[tuple[str, str], float]:
-    """Return one value a sample by id and hash of its pixels, as the metric averages them; none for metrics of sets."""
+    """Return one value a sample by id and hash of its pixels, before any weight; none for metrics of sets."""
     metric = METRICS[name]
     samples = [s for s in record.samples if metric.probe in s.rows]
     values = metric.values([np.asarray(s.rows[metric.probe], np.float64) for s in samples], record.protocol)
-    if len(samples):
-        values = averaged(values, [s.clip for s in samples], average_of(metric, record.protocol))
     return {(s.id, s.sha256): float(v) for s, v in zip(samples, values, strict=True)}
 
 

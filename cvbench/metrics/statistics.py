@@ -66,14 +66,22 @@ def bootstrap_mean(
 
 
 def paired_difference(
-    a: Values, b: Values, groups: Groups = None, level: float = 0.95, resamples: int = 9999, seed: int = 0
+    a: Values,
+    b: Values,
+    groups: Groups = None,
+    level: float = 0.95,
+    resamples: int = 9999,
+    seed: int = 0,
+    weights: Values | None = None,
 ) -> Difference:
     """Mean of a - b over clips that both were measured on, and all shifts that `paired_permutation` does not reject.
+
+    With `weights` (all above 0) the mean is weighted, and so is the shift.
 
     0 lies in the interval exactly when p >= 1 - level. Without bounds where there are too few clips for any
     difference to be rejected (fewer than six at 95 %). Source: Tritchler, J. Am. Stat. Assoc. 79:200 (1984).
     """
-    clusters = _clusters(_differences(a, b), groups, seed, most=None)
+    clusters = _clusters(_differences(a, b), groups, seed, most=None, weights=weights)
     lows, highs = _bridged(clusters, resamples, seed)
     rank = math.ceil((1 - level) * len(lows) * (1 - 1e-12))
     low, high = np.partition(lows, rank - 1)[rank - 1], np.partition(highs, -rank)[-rank]
@@ -108,7 +116,11 @@ def holm(pvalues: Sequence[float]) -> list[float]:
 
 
 def detectable_difference(
-    differences: Values, groups: Groups = None, power: float = 0.8, alpha: float = 0.05
+    differences: Values,
+    groups: Groups = None,
+    power: float = 0.8,
+    alpha: float = 0.05,
+    weights: Values | None = None,
 ) -> float | None:
     """Smallest true mean difference that a two-sided paired t test on such clips finds with this power.
 
@@ -116,7 +128,7 @@ def detectable_difference(
     """
     from scipy.special import nctdtrinc, stdtrit  # half a second, which no table needs
 
-    clusters = _clusters(differences, groups, seed=0)
+    clusters = _clusters(differences, groups, seed=0, weights=weights)
     freedom = len(clusters.sums) - 1
     if freedom < 1:
         return None
@@ -162,13 +174,16 @@ def _labels(groups: Sequence[object] | Shaped[np.ndarray, " _n"], rows: int) -> 
     return labels
 
 
-def _clusters(values: Values, groups: Groups, seed: int, most: int | None = MOST) -> Clusters:
-    """Sums and counts by source, sorted; more than `most` of them are merged by lot."""
-    array = _finite(values)
+def _clusters(
+    values: Values, groups: Groups, seed: int, most: int | None = MOST, weights: Values | None = None
+) -> Clusters:
+    """Sums and counts by source (of weighted values, and of the weights), sorted; above `most` they merge by lot."""
+    weight = np.ones(len(values)) if weights is None else _finite(weights)
+    array = np.asarray(_finite(values) * weight)
     labels = np.arange(len(array)) if groups is None else _labels(groups, len(array))
-    order = np.lexsort((array, labels))  # so that sums do not depend on the order even in the last bit
+    order = np.lexsort((weight, array, labels))  # so that sums do not depend on the order even in the last bit
     sums = np.bincount(labels[order], weights=array[order])
-    counts = np.bincount(labels).astype(np.float64)
+    counts = np.bincount(labels[order], weights=weight[order])
     order = np.lexsort((counts, sums))
     sums, counts = sums[order], counts[order]
     if most is None or len(sums) <= most:
@@ -225,7 +240,8 @@ def _bridged(
     sums, counts = _turned(clusters.sums, resamples, seed), _turned_counts(tuple(clusters.counts), resamples, seed)
     with np.errstate(divide="ignore", invalid="ignore"):
         turned, others = sums / counts, (clusters.sums.sum() - sums) / (clusters.counts.sum() - counts)
-    every = (counts == 0) | (counts == clusters.counts.sum())  # turning none, or all, bridges every shift
+    share = counts / clusters.counts.sum()  # weights sum up to the last bits only
+    every = (share < 1e-12) | (share > 1 - 1e-12)  # turning none, or all, bridges every shift
     return np.where(every, -np.inf, np.minimum(turned, others)), np.where(every, np.inf, np.maximum(turned, others))
 
 

@@ -5,11 +5,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
-import numpy as np
-
 from cvbench.core.records import RunRecord, Score
-from cvbench.metrics import sample_values
-from cvbench.metrics.statistics import EXACT, Difference, holm, paired_difference, paired_permutation
+from cvbench.metrics.pairing import paired
+from cvbench.metrics.statistics import EXACT, Difference, holm
 from cvbench.paper.read import Block, PaperColumn, PaperRow, Question
 from cvbench.tables import NOTHING, Cell, Column, Footnotes, Table
 from cvbench.tables.cells import ABSENT, FAILED, NOT_RUN
@@ -95,12 +93,10 @@ class Ablation:
         records = [self.record(r, column) for r in (row, self.question.reference)]
         if any(_absent(record, column) for record in records) or self._unlike(row, column):
             return None
-        ours, theirs = (sample_values(r, column.metric) for r in records if r)
-        common = [key for key in theirs if key in ours]
-        if not common:
+        ours, theirs = (r for r in records if r)
+        if not (shared := paired(column.metric, theirs, ours)):
             return None
-        a, b = np.array([ours[key] for key in common]), np.array([theirs[key] for key in common])
-        return PairedTest(row, column, len(common), paired_difference(a, b), paired_permutation(a, b))
+        return PairedTest(row, column, len(shared.samples), shared.difference(), shared.p())
 
     def _unlike(self, row: PaperRow, column: PaperColumn) -> str:
         """Say in what a score was made otherwise than the reference's; which samples agree is found one by one."""

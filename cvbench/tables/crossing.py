@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from cvbench.core.errors import UsageError
 from cvbench.core.records import RunRecord
-from cvbench.metrics import METRICS, Metric, sample_values
-from cvbench.metrics.statistics import Difference, paired_difference
+from cvbench.metrics import METRICS, Metric
+from cvbench.metrics.pairing import Paired, paired
+from cvbench.metrics.statistics import Difference
 from cvbench.tables.build import build
 from cvbench.tables.cells import SIGNS, Footnotes, Scores, Style, data_names, untrained
 from cvbench.tables.ranking import FEWEST
@@ -68,22 +67,20 @@ class Loss:
     crossed: RunRecord
     own: RunRecord
 
-    def common(self, name: str) -> list[tuple[float, float]]:
-        """Return own and crossed values of each common sample, on the scale on which samples are averaged."""
+    def common(self, name: str) -> Paired | None:
+        """Return own and crossed values of the common samples, on the scale on which samples are averaged."""
         if not (name in self.own.scores and name in self.crossed.scores):
-            return []
-        own, crossed = (sample_values(record, name) for record in (self.own, self.crossed))
-        return [(own[sample], crossed[sample]) for sample in own if sample in crossed]
+            return None
+        return paired(name, self.own, self.crossed)
 
     def of(self, name: str) -> Difference | None:
         """Return how much worse the crossing is by a metric, in the metric's unit; None without common samples."""
         if not (both := self.common(name)):
             return None
-        better, worse = np.asarray(both, np.float64).T
         metric, protocol = METRICS[name], self.own.protocol
-        start, sign = float(better.mean()), 1 if metric.better == "higher" else -1
+        start, sign = both.means[0], 1 if metric.better == "higher" else -1
         score = metric.score(start, protocol)
-        steps = paired_difference(worse, better)
+        steps = both.difference()
         lost = [None if s is None else sign * (score - metric.score(start + s, protocol)) for s in steps]
         low, high = (lost[2], lost[1]) if sign > 0 else (lost[1], lost[2])
         return Difference(lost[0] or 0.0, low, high)
@@ -200,7 +197,11 @@ class Verdict:
 def verdict(losses: Mapping[str, Loss]) -> Verdict | None:
     """Return the verdict on a direction: None where neither images nor static clips were measured."""
     judged = [loss for loss in losses.values() if _about(loss.crossed)["target"] in JUDGED]
-    found = [(KINDS[_about(o.crossed)["target"]], lost, len(o.common(BY))) for o in judged if (lost := o.of(BY))]
+    found = [
+        (KINDS[_about(o.crossed)["target"]], lost, len(both.samples))
+        for o in judged
+        if (both := o.common(BY)) and (lost := o.of(BY))
+    ]
     counts: dict[str, int] = {}
     for kind, _, n in found:
         counts[kind] = min(n, counts.get(kind, n))

@@ -11,6 +11,7 @@ from jaxtyping import Float64
 
 from cvbench.core.records import RunRecord, Score
 from cvbench.metrics import METRICS, Metric, sample_values
+from cvbench.metrics.registry import average_of, averaged
 from cvbench.tables.table import Cell
 
 Key = tuple[str, str]
@@ -46,9 +47,19 @@ class Ranked:
         """One value a sample, on the scale on which samples are averaged."""
         return sample_values(self.record, self.name)
 
+    @cached_property
+    def clips(self) -> Mapping[Key, str]:
+        """The clip of each sample."""
+        return {(s.id, s.sha256): s.clip for s in self.record.samples}
+
+    def sources(self, samples: Collection[Key]) -> list[str]:
+        """Return the clips of these samples: windows of one are no independent evidence."""
+        return [self.clips[key] for key in samples]
+
     def on(self, samples: Collection[Key]) -> Float64[np.ndarray, " n"]:
-        """Return the values of these samples."""
-        return np.array([self.values[key] for key in samples], np.float64)
+        """Return the values of these samples, whose mean is the one that the protocol asks for."""
+        values = np.array([self.values[key] for key in samples], np.float64)
+        return averaged(values, self.sources(samples), average_of(self.metric, self.record.protocol))
 
 
 class Ranking(NamedTuple):
@@ -72,7 +83,7 @@ def ranks(scores: Sequence[Ranked | None]) -> Ranking:
         lacking = any(len(s.values) < len(everything) for s in competing)
         competing = [s for s in competing if 2 * len(s.values) >= len(everything)]
         common = [key for key in competing[0].values if all(key in s.values for s in competing)] if competing else []
-        count = len(common)
+        count = len(set(competing[0].sources(common))) if common else 0
     else:
         common, lacking = [], False
         count = min((len(s.record.samples) or s.score.n for s in competing), default=0)
@@ -120,10 +131,12 @@ def _overlap(a: Score, b: Score) -> bool:
 
 
 def _same_on(a: Ranked, b: Ranked, common: Sequence[Key]) -> bool:
-    """Tell whether the paired t interval holds 0."""
+    """Tell whether the paired t interval over clips holds 0."""
     difference = a.on(common) - b.on(common)
-    error = difference.std(ddof=1) / math.sqrt(len(common))
-    return bool(abs(difference.mean()) <= student(len(common) - 1) * error)
+    groups = np.unique(a.sources(common), return_inverse=True)[1]
+    sums = np.bincount(groups, weights=difference - difference.mean())
+    error = math.sqrt(len(sums) / (len(sums) - 1) * float(sums @ sums)) / len(common)
+    return bool(abs(difference.mean()) <= student(len(sums) - 1) * error)
 
 
 def student(freedom: int) -> float:

@@ -197,6 +197,17 @@ def test_a_file_without_a_word_is_known_by_its_parameters_where_one_network_has_
     with pytest.raises(UsageError, match="that of a or b; say which"):
         local_entry("other.safetensors", None, known)
     assert local_entry("other.safetensors", None, {"a": known["a"]}).place == "other.safetensors"
+    known["b"] = replace(known["a"], latents="scaled")
+    with pytest.raises(UsageError, match="that of a or b; say which"):
+        local_entry("other.safetensors", None, known)
     Path("broken.safetensors").write_bytes(b"x" * 20)
     with pytest.raises(UsageError, match=r"config\.json"):
         parse("broken.safetensors")
+
+
+def test_only_the_entry_that_weights_are_said_to_be_of_tells_their_latent_space(tmp_path: Path) -> None:
+    file = tmp_path / "mine.safetensors"
+    save_file({"encoder.w": torch.zeros(3), "decoder.w": torch.zeros(4)}, file)
+    like = replace(MODELS["taew2.1"], params=(3, 4))
+    assert local_entry(str(file), None, {"taew2.1": like}).base == ""
+    assert local_entry(str(file), like, {}).base == "wan-2.1"

@@ -27,7 +27,6 @@ from cvbench.models import MODELS
 from cvbench.models.entry import Loading
 from cvbench.models.renames import cosmos as cosmos_names
 from cvbench.nets import cosmos, magvit2, titok, turbovaed, vqgan
-from cvbench.tasks.crossdecoding.plan import other_form
 
 
 class Case(NamedTuple):
@@ -369,21 +368,6 @@ def test_vidtok_of_another_release_is_refused(entry: str, file: str, says: str, 
     torch.save({"state_dict": {"a": torch.ones(1)}}, tmp_path / file)
     with pytest.raises(BadWeights, match=says):
         loaded(entry, tmp_path / file)
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "says"),
-    [
-        ("taew2.1", "wan-2.1", "latents of taew2.1 are scaled"),
-        ("flux2", "taef2@tile=256", "latents of taef2@tile=256 are scaled"),
-        ("lighttae-w2.1", "wan-2.1", ""),
-        ("taehv1.5", "taehv1.5-super", ""),
-    ],
-)
-def test_latents_scaled_for_a_diffusion_model_are_not_given_to_a_decoder_of_raw_ones(a: str, b: str, says: str) -> None:
-    reason = other_form(a, b)
-    assert reason.startswith(says)
-    assert bool(reason) == bool(says)
 
 
 def test_ibq_takes_the_largest_product_not_the_nearest_code() -> None:

@@ -18,11 +18,12 @@ from cvbench.core.protocol import EvalProtocol, protocol
 from cvbench.core.records import RunRecord
 from cvbench.core.types import FrameRule, Traits
 from cvbench.models import MODELS
+from cvbench.models.building import construct
 from cvbench.tables import lay_out, markdown
 from cvbench.tables.crossing import Crossings, build_compat, verdict
 from cvbench.tasks import crossdecoding as compat
 from cvbench.tasks import reconstruction as bench
-from cvbench.tasks.crossdecoding.plan import view
+from cvbench.tasks.crossdecoding.plan import other_form, view
 from cvbench.tasks.request import Request
 
 IMAGE = Traits(1, 8, 4)
@@ -207,6 +208,31 @@ def test_a_refused_pair_is_named_in_the_table_and_the_others_are_measured(footag
     assert "too few samples: 0.00 dB" in text
     kept = [RunRecord.load(path) for path in (tmp_path / "out" / "records").glob("*.json")]
     assert len(kept) == len(records)
+
+
+@pytest.mark.parametrize("spec", ["label={}", "{}/diffusion_pytorch_model.safetensors@as=taesd"])
+def test_scaled_latents_of_a_file_are_not_given_to_a_decoder_of_raw_ones(
+    spec: str, own: dict[str, str], footage: Path, tmp_path: Path
+) -> None:
+    construct("AutoencoderTiny", {}).save_pretrained(tmp_path / "tiny")
+    records = compat.run(request([spec.format(tmp_path / "tiny"), own["Still"]], footage))
+    assert {record.error for record in records if record.error} != set()
+    assert all("are scaled as for a diffusion model, the other's are raw" in (r.error or "") for r in records)
+
+
+@pytest.mark.parametrize(
+    ("forms", "says"),
+    [
+        ({"taew2.1": "scaled", "wan-2.1": "raw"}, "latents of taew2.1 are scaled"),
+        ({"flux2": "raw", "taef2@tile=256": "scaled"}, "latents of taef2@tile=256 are scaled"),
+        ({"lighttae-w2.1": "raw", "wan-2.1": "raw"}, ""),
+        ({"taehv1.5": "scaled", "taehv1.5-super": "scaled"}, ""),
+    ],
+)
+def test_latents_are_exchanged_in_one_form(forms: dict[str, str], says: str) -> None:
+    assert {name: MODELS[name.partition("@")[0]].latents for name in forms} == forms
+    assert other_form(forms).startswith(says)
+    assert bool(other_form(forms)) == bool(says)
 
 
 def test_noise_costs_more_the_more_there_is(footage: Path) -> None:

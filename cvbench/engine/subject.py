@@ -55,6 +55,8 @@ class Subject:
 
     facts: ModelFacts
     setting: Setting
+    latents: str = "raw"
+    """The form in which they are coded: "raw" or "scaled" (see ModelEntry)."""
 
     @property
     def name(self) -> str:
@@ -119,7 +121,7 @@ class Listed(Subject):
 
     def __init__(self, spec: str, setting: Setting, name: str = "") -> None:
         self.entry_name, self.entry, self.options = models.parse(spec)
-        self.setting, self.spec = setting, spec
+        self.setting, self.spec, self.latents = setting, spec, self.entry.latents
         given = {**setting.weights, self.entry_name: Path(self.entry.place)} if self.entry.place else setting.weights
         self.random = setting.init == "random" and self.entry.source is not None
         source = None if self.random else self.entry.source

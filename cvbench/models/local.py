@@ -25,6 +25,7 @@ def local_entry(name: str, like: ModelEntry | None, known: Mapping[str, ModelEnt
     """Return the entry of weights at a path: of the network that `like` describes, or that the config.json there does.
 
     Without either, one file of weights is of the `known` network that has as many parameters in encoder and decoder.
+    Only `like` tells the latent space, whose name is else not kept.
     Raises UsageError for a path to nothing, what cannot be told by itself, and an entry without weights;
     BadWeights for a config that makes no network.
     """
@@ -33,14 +34,14 @@ def local_entry(name: str, like: ModelEntry | None, known: Mapping[str, ModelEnt
         raise UsageError(f"there is no file or folder {name}; models of the hub are named hf:OWNER/REPO[/FOLDER]")
     source = Source((path.name,), page=str(path))
     if like is None:
-        return _with(_described(name, path, source, known), source, path)
+        return replace(_with(_described(name, path, source, known), source, path), base="")
     if like.source is None:
         raise UsageError(f"{name}@{LIKE}=…: that model has no weights")
     return _with(like, source, path)
 
 
 def _with(entry: ModelEntry, source: Source, path: Path) -> ModelEntry:
-    """Return an entry with other weights, of which neither licence nor latent space is known."""
+    """Return an entry with other weights, whose licence is not known, nor whether they pass their base's test."""
     compatible = entry.compatible if entry.compatible == "-" else ""
     return replace(entry, source=source, place=str(path), licence="", compatible=compatible)
 
@@ -74,7 +75,7 @@ def _of_size(path: Path, known: Mapping[str, ModelEntry]) -> dict[str, ModelEntr
 def _one_of(name: str, alike: Mapping[str, ModelEntry]) -> ModelEntry:
     """Return the entry that all of these are but for their weights. Raises UsageError where they differ."""
     first, *others = alike.values()
-    if any((other.build, other.config) != (first.build, first.config) for other in others):
+    if any((e.build, e.config, e.latents) != (first.build, first.config, first.latents) for e in others):
         raise UsageError(
             f"{name}: its network is that of {' or '.join(alike)}; say which: {name}@{LIKE}={next(iter(alike))}"
         )

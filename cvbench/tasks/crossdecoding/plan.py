@@ -1,13 +1,12 @@
 """Which cross-decodings two models allow, and the views of a clip that they are measured on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 
 from cvbench.core.types import Traits
-from cvbench.models import MODELS
 from cvbench.nets.tensors import Videos
 from cvbench.tasks.crossdecoding.mappings import MAPPINGS, mapped
 
@@ -98,12 +97,12 @@ def mismatch(a: Traits, b: Traits) -> str:
     return ""
 
 
-def other_form(a: str, b: str) -> str:
-    """Say why models of the registry, of these names, cannot exchange latents that have the same shape, "" if they can.
+def other_form(forms: Mapping[str, str]) -> str:
+    """Say why two models, each with the form of its latents, cannot exchange those that have the same shape, or "".
 
     One takes them raw, as an encoder gives them, the other scaled as a diffusion model takes them.
     """
-    scaled = [name for name in (a, b) if (entry := MODELS.get(name.partition("@")[0])) and entry.latents == "scaled"]
+    scaled = [name for name, form in forms.items() if form == "scaled"]
     return (
         f"latents of {scaled[0]} are scaled as for a diffusion model, the other's are raw" if len(scaled) == 1 else ""
     )

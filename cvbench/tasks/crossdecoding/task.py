@@ -101,9 +101,8 @@ class CrossDecodingTask(DataTask):
         crosses: dict[CrossDecoding, None] = {}
         paired: dict[str, None] = {}
         for a, b in combinations(self.models, 2):
-            if reason := mismatch(self.traits[a], self.traits[b]) or other_form(
-                *(self.models[n].facts.spec or n for n in (a, b))
-            ):
+            forms = {name: self.models[name].latents for name in (a, b)}
+            if reason := mismatch(self.traits[a], self.traits[b]) or other_form(forms):
                 self.unlike.append(self._refusal(a, b, reason))
                 continue
             crosses |= dict.fromkeys(cross_decodings((a, b), (self.traits[a], self.traits[b])))

@@ -11,7 +11,7 @@ from cvbench.core.digest import digest
 from cvbench.core.errors import BadOutput, UnsuitableInput
 from cvbench.core.types import Traits
 from cvbench.engine.coding import check_output, decoded, quantize
-from cvbench.engine.subject import Listed, Subject
+from cvbench.engine.subject import Subject
 from cvbench.generators import Row
 from cvbench.generators.spaces import scaled
 from cvbench.nets.tensors import Video
@@ -62,8 +62,7 @@ class Decoder:
     @property
     def space(self) -> str:
         """The space of latents that the VAE wants."""
-        said = self.subject.entry.latents if isinstance(self.subject, Listed) else "raw"
-        return self.row.space or said
+        return self.row.space or self.subject.latents
 
     def key(self, shape: tuple[int, int, int]) -> str | None:
         """Return what stands for all that decides the frames made of latents, None for a model without a key."""

@@ -27,6 +27,7 @@ from cvbench.models import MODELS
 from cvbench.models.entry import Loading
 from cvbench.models.renames import cosmos as cosmos_names
 from cvbench.nets import cosmos, magvit2, titok, turbovaed, vqgan
+from cvbench.weights import sources as weights
 
 
 class Case(NamedTuple):
@@ -368,6 +369,15 @@ def test_vidtok_of_another_release_is_refused(entry: str, file: str, says: str, 
     torch.save({"state_dict": {"a": torch.ones(1)}}, tmp_path / file)
     with pytest.raises(BadWeights, match=says):
         loaded(entry, tmp_path / file)
+
+
+def test_a_file_in_the_folder_of_weights_is_of_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CVBENCH_WEIGHTS", str(tmp_path))
+    sources = {name: entry.source for name, entry in MODELS.items() if entry.source}
+    served: dict[Path, str] = {}
+    for name, source in sources.items():
+        for place in weights.places(name, source):
+            assert served.setdefault(place, name) == name
 
 
 def test_ibq_takes_the_largest_product_not_the_nearest_code() -> None:

@@ -101,17 +101,17 @@ def vidtok(
     )
 
 
-def turbo(of: str, layout: Mapping[str, Any], params: tuple[int, int]) -> ModelEntry:
-    """Return the entry of a decoder that encodes by its teacher, the entry `of`."""
+def turbo(of: str, layout: Mapping[str, Any], params: tuple[int, int], doubt: str = "") -> ModelEntry:
+    """Return the entry of a decoder that encodes by its teacher, the entry `of`; `doubt` is what is not known of it."""
     teacher = VIDEOS[of]
     return ModelEntry(
-        f"light decoder for the latents of {of}, whose encoder it goes with (its licence: {teacher.licence})",
+        f"light decoder for the latents of {of}, whose encoder it goes with (its licence: {teacher.licence}){doubt}",
         "cvbench.models.turbovaed:TurboVAED",
         teacher.traits,
         config={**layout, "teacher": teacher.config},
         source=Source(
-            ("Turbo-VAED.pth",), page="https://huggingface.co/hustvl/Turbo-VAED"
-        ),  # whose file names were not seen: given by hand
+            (f"turbo-vaed-{of}.pth",), page="https://huggingface.co/hustvl/Turbo-VAED"
+        ),  # whose file names were not seen: given by hand, by a name of ours
         params=params,
         base=of,
         encoder=of,
@@ -128,7 +128,7 @@ def wfvae(about: str, config: Mapping[str, Any], source: Source, params: tuple[i
 
 
 WFVAE_S: dict[str, Any] = {"base_channels": 128}
-NO_WFVAE = Source(("wfvae.safetensors",), unpublished="its paper has its scores, no weights were found")
+NO_WFVAE = "its paper has its scores, no weights were found"
 TURBO = {"widths": (512, 256, 32, 16), "blocks": (5, 4, 4, 4, 5)}
 TURBO_LTX = {"channels": 128, "blocks": (1, 1, 3, 2, 3), "strides": (2, 2, 2), "patch": 4}
 FSQ = {"z_channels": 5, "double_z": False, "regularizer": "fsq", "codebook_size": 32768}
@@ -205,12 +205,20 @@ TOKENIZERS: dict[str, ModelEntry] = {
         "WF-VAE-S, 8 channels, of Open-Sora-Plan 1.3", {**WFVAE_S, "latent_dim": 8},
         Source(("vae/merged.ckpt",), "LanguageBind/Open-Sora-Plan-v1.3.0"), (38_268_304, 108_394_428),
     ),
-    "wf-vae-s-4": wfvae("WF-VAE-S, 4 channels", {**WFVAE_S, "latent_dim": 4}, NO_WFVAE, (38_157_704, 108_339_132)),
-    "wf-vae-l-4": wfvae("WF-VAE-L, 4 channels", {"latent_dim": 4}, NO_WFVAE, (84_089_352, 232_245_500)),
+    "wf-vae-s-4": wfvae(
+        "WF-VAE-S, 4 channels", {**WFVAE_S, "latent_dim": 4},
+        Source(("wf-vae-s-4.safetensors",), unpublished=NO_WFVAE), (38_157_704, 108_339_132),
+    ),
+    "wf-vae-l-4": wfvae(
+        "WF-VAE-L, 4 channels", {"latent_dim": 4},
+        Source(("wf-vae-l-4.safetensors",), unpublished=NO_WFVAE), (84_089_352, 232_245_500),
+    ),
     "turbo-vaed-hunyuan": turbo("hunyuan-video", TURBO, (100_341_408, 40_687_811)),
-    "turbo-vaed-cogvideox": turbo("cogvideox", TURBO, (92_215_456, 40_687_811)),
+    "turbo-vaed-cogvideox": turbo(
+        "cogvideox", TURBO, (92_215_456, 40_687_811),
+        "; it was made for the VAE of CogVideoX1.5-5B, and that this one's latents equal that one's is not established",
+    ),
     "turbo-vaed-ltx": turbo(
-        "ltx", TURBO_LTX,
-        (180_404_353, 41_896_023),
+        "ltx", TURBO_LTX, (180_404_353, 41_896_023), "; which version of LTX-Video it was made for is not established",
     ),
 }  # fmt: skip

@@ -13,7 +13,7 @@ from pathlib import Path
 from cvbench.core.config import folder_named_by
 from cvbench.core.errors import BadWeights, CvbenchError, MissingWeights
 from cvbench.store import atomic
-from cvbench.weights.checkpoints import FORMATS, brief, files_of_weights
+from cvbench.weights.checkpoints import FORMATS, HALVES, brief, files_of_weights
 from cvbench.weights.digests import file_digest
 
 Progress = Callable[[int, int], None]
@@ -22,7 +22,7 @@ Given = Mapping[str, Path]
 """What --weights NAME=PATH and cvbench.toml say."""
 
 PACKAGE = Path(__file__).parents[1]
-GENERIC = ("model", "checkpoint", "diffusion_pytorch_model", "pytorch_model")
+GENERIC = ("model", "checkpoint", "diffusion_pytorch_model", "pytorch_model", *HALVES, "autoencoder")
 """File names that say nothing of the model."""
 
 

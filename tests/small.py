@@ -94,6 +94,7 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "wan-2.2": {"base_dim": 8, "decoder_base_dim": 8, "z_dim": 8, "num_res_blocks": 1},
     "lightvae-w2.2": {"base_dim": 8, "decoder_base_dim": 8, "z_dim": 8, "num_res_blocks": 1},
+    "lightvae-w2.2-half": {"base_dim": 8, "decoder_base_dim": 8, "z_dim": 8, "num_res_blocks": 1},
     "taeltx2.3-wide": {"widths": (64,) * 4},
     "cvbench.models.beyond:TAEHV": {"widths": (16, 16, 8, 8)},
     "cvbench.models.taesd:TAESD": {"widths": (8,) * 3},

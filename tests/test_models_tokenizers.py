@@ -24,6 +24,7 @@ from zoo2 import close, loaded, official, pixels, recorded, same_codes, shapes, 
 from cvbench import models
 from cvbench.core.errors import BadWeights, UnsuitableInput
 from cvbench.models import MODELS
+from cvbench.models.building import construct
 from cvbench.models.entry import Loading
 from cvbench.models.renames import cosmos as cosmos_names
 from cvbench.nets import cosmos, magvit2, titok, turbovaed, vqgan
@@ -369,6 +370,23 @@ def test_vidtok_of_another_release_is_refused(entry: str, file: str, says: str, 
     torch.save({"state_dict": {"a": torch.ones(1)}}, tmp_path / file)
     with pytest.raises(BadWeights, match=says):
         loaded(entry, tmp_path / file)
+
+
+@pytest.mark.parametrize(
+    ("entry", "options", "width"),
+    [
+        ("lightvae-w2.1", {}, {"base_dim": 16}),
+        ("lightvae-w2.2", {"base_dim": 8}, {"decoder_base_dim": 16}),
+        ("lightvae-w2.2-half", {"base_dim": 8}, {"decoder_base_dim": 16}),
+    ],
+)
+def test_weights_pruned_otherwise_are_of_another_network(
+    entry: str, options: dict[str, int], width: dict[str, int], tmp_path: Path
+) -> None:
+    net = construct("AutoencoderKLWan", {**MODELS[entry].config, **options, **width})
+    save_file(net.state_dict(), tmp_path / "w.safetensors")
+    with pytest.raises(BadWeights, match=r"another architecture.*misshaped: decoder\.|misshaped: encoder\."):
+        loaded(entry, tmp_path / "w.safetensors", options=options)
 
 
 def test_a_file_in_the_folder_of_weights_is_of_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

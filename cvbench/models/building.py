@@ -2,7 +2,6 @@
 
 import inspect
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from cvbench.models.entry import Loading
 from cvbench.models.renames import TINY, WAN, renamed
 from cvbench.nets.vidtok import first_release
 from cvbench.nets.vqgan import to_diffusers
-from cvbench.weights.checkpoints import HALVES, shown
+from cvbench.weights.checkpoints import shown
 
 DROP = ("loss.", "model_ema.", "dynamic_feature_projection_heads.")
 FIRST_STAGE = "first_stage_model."
@@ -70,7 +69,6 @@ def loaded(name: str, config: Config, path: Path) -> Network:
     if "release" in config:
         check_release(path, str(config["release"]))
     state = read(path, name)
-    config = {**config, **widths_of(state)} if config.get("widths") == "file" else config
     with weights.sound_settings(str(path)):
         if not AUTOENCODERS[name].probed_as(config):  # settings of any size cost nothing there
             fitted(state, on_meta(name, config), path)
@@ -159,14 +157,6 @@ def check_release(path: Path, release: str) -> None:
             f"{path} {said}; this is VidTok {release}, and the two have the same tensors but other arithmetic. Take "
             f"the entry of its release, or name the file as it was published (1.1: vidtok_…_v1_1.ckpt)"
         )
-
-
-def widths_of(state: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return the widths of a pruned Wan, which only its tensors tell."""
-    first = {half: state.get(f"{half}.conv1.weight", state.get(f"{half}.conv_in.weight")) for half in HALVES}
-    keys = {"encoder": ("base_dim", 1), "decoder": ("decoder_base_dim", 4)}  # the decoder begins at its widest level
-    found = {keys[half][0]: len(t) // keys[half][1] for half, t in first.items() if t is not None and t.ndim}
-    return {key: width for key, width in found.items() if width}
 
 
 def diffusers_layout(state: dict[str, Tensor], net: Network) -> dict[str, Tensor]:

@@ -14,8 +14,7 @@ TAESDV = f"{GITHUB}/taesdv/1b2655e57693c2bf2bd016451f86f5cbf5aa5169/taesdv.pth"
 TAEHV, WIDE, TAEM1 = "1f14a56", "32ac014", "863c0eb"
 """Commits by the leading digits that are known of them."""
 DIFFUSERS, TINY = "cvbench.models.diffusers:Diffusers", "cvbench.models.beyond:TAEHV"
-PRUNED_WAN = {"_class_name": "AutoencoderKLWan", "widths": "file"}
-PRUNED_WAN22 = {**WAN22, **PRUNED_WAN, "decoder_base_dim": 64}
+WAN = {"_class_name": "AutoencoderKLWan"}
 
 
 def taesd(
@@ -77,6 +76,22 @@ def light(
     )
 
 
+def pruned_wan22(share: str, width: int, decoder: int) -> ModelEntry:
+    """Return the entry of Wan 2.2 5B's VAE with a `share` of its decoder's channels pruned, `width` being left."""
+    return ModelEntry(
+        f"Wan 2.2 5B's VAE with {share} of its decoder's channels pruned",
+        DIFFUSERS,
+        causal(4, 16, 48),
+        config={**WAN22, **WAN, "decoder_base_dim": width},
+        source=Source(
+            (f"lightvae-w2.2-{width}.pth",),
+            unpublished="it comes with Matrix-Game 3, whose file names were not seen",
+        ),
+        params=(149_627_776, decoder),
+        base="wan-2.2",
+    )
+
+
 def causal(temporal: int, spatial: int, channels: int) -> Traits:
     """Return the traits of a network whose first latent frame codes one frame."""
     return Traits(temporal, spatial, channels, FrameRule(1, temporal))
@@ -125,23 +140,13 @@ STAND_INS: dict[str, ModelEntry] = {
         "lightvaew2_1",
         "Wan 2.1's VAE with three quarters of its channels pruned, encoder and decoder",
         DIFFUSERS,
-        {**PRUNED_WAN, "base_dim": 24},
+        {**WAN, "base_dim": 24},
         causal(4, 8, 16),
         (3_416_336, 4_617_339),
         "wan-2.1",
     ),
-    "lightvae-w2.2": ModelEntry(
-        "Wan 2.2 5B's VAE with three quarters of its decoder's channels pruned (widths are those of the file)",
-        DIFFUSERS,
-        causal(4, 16, 48),
-        config=PRUNED_WAN22,
-        source=Source(
-            ("mg_lightvae.pth",),
-            unpublished="it comes with Matrix-Game 3, whose file names were not seen",
-        ),
-        params=(149_627_776, 34_965_580),
-        base="wan-2.2",
-    ),
+    "lightvae-w2.2": pruned_wan22("three quarters", 64, 34_965_580),
+    "lightvae-w2.2-half": pruned_wan22("half", 128, 139_128_972),
     "lighttae-w2.1": light(
         "lighttaew2_1",
         "tiny autoencoder for the latents of Wan 2.1 as its VAE gives them",

@@ -86,6 +86,7 @@ CONTINUOUS = [
     Case("vidtok-noncausal-kl4", "vidtok-noncausal-kl4-small", "t16", (1, 3, 16, 32, 32), 4, options={"ch": 32}),
     Case("wf-vae-s-4", "wf-vae-4-small", "t9", (1, 3, 9, 32, 48), options=SMALL_WF),
     Case("lightvae-w2.1", "lightvaew2_1", "t9", (1, 3, 9, 32, 48)),
+    Case("lightvae-w2.2", "lightvaew2_2-p75", "t5", (1, 3, 5, 64, 32), options={"base_dim": 40}),
 ]
 
 

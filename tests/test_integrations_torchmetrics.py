@@ -1,6 +1,7 @@
 import copy
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ from conftest import scene
 from torchmetrics import MetricCollection
 
 from cvbench.core.errors import BadOutput, BadRange, UnknownName, UnsuitableInput, UsageError
-from cvbench.core.protocol import EvalProtocol
+from cvbench.core.protocol import PROTOCOLS, EvalProtocol
 from cvbench.core.records import RunRecord
 from cvbench.data import open_dataset
 from cvbench.engine import measuring
+from cvbench.engine.coding import to_videos
 from cvbench.engine.loop import read_prepared
 from cvbench.integrations import torchmetrics as ours
 from cvbench.metrics import METRICS
+from cvbench.metrics.registry import average_of, meant
 from cvbench.probes import load_feature_probe
 from cvbench.probes.perceptual import Lpips
 from cvbench.tasks.evaluation import Plan
@@ -76,11 +79,11 @@ def table(clips: Path, names: tuple[str, ...], protocol: EvalProtocol = PROTOCOL
     return measured.on(dataset)[0]
 
 
-def batches(clips: Path) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def batches(clips: Path, protocol: EvalProtocol = PROTOCOL) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """The very clips of the data set, in twos, and what the model makes of them."""
     items = open_dataset(str(clips), {}).items
-    pixels = [read_prepared(i, item, PROTOCOL).pixels for i, item in enumerate(items)]
-    targets = torch.from_numpy(np.stack(pixels)).float() / 255  # type: ignore[arg-type]
+    pixels = [read_prepared(i, item, protocol).pixels for i, item in enumerate(items)]
+    targets = torch.stack([to_videos([each], torch.device("cpu"))[0] for each in pixels if each is not None])
     return [(targets[i : i + 2] * 0.93 + 0.021, targets[i : i + 2]) for i in range(0, 4, 2)]
 
 
@@ -105,6 +108,65 @@ def test_the_protocols_average_is_taken(clips: Path, mean: str) -> None:
     for preds, target in batches(clips):
         metric.update(preds, target)
     assert float(metric.compute()) == table(clips, ("psnr",), protocol).scores["psnr"].value
+
+
+READING = {
+    "frames": 9, "stride": 1, "rate": "none", "spacing": "step", "start": 0, "short": "shrink", "size": 48,
+    "filter": "bicubic", "antialias": True, "crop": "center", "fit": "short", "resizer": "pil8", "reader": "pyav",
+}  # fmt: skip
+"""How pixels are prepared, which is not what a metric does."""
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+@pytest.mark.parametrize("metric", ["psnr", "ssim"])
+def test_under_every_protocol_it_is_the_tables_value_or_refused(name: str, metric: str, clips: Path) -> None:
+    protocol, make = replace(PROTOCOLS[name], **READING), {"psnr": ours.PSNR, "ssim": ours.SSIM}[metric]  # type: ignore[arg-type]
+    average = average_of(METRICS[meant(metric, protocol)], protocol)
+    if protocol.through not in ("none", "png") or (protocol.windows, average) == ("all", "clips") or average[0] == "b":
+        with pytest.raises(UsageError, match="cannot be kept to"):
+            make(protocol=protocol)
+        return
+    mine = make(protocol=protocol)
+    for preds, target in batches(clips, protocol):
+        mine.update(preds, target)
+    found = table(clips, (mine.metric,), protocol).scores[mine.metric].value
+    assert float(mine.compute()) == found
+
+
+def test_what_fields_say_of_bytes_is_heeded(clips: Path) -> None:
+    values = {}
+    for changes in ({}, {"remap": "half"}, {"eight": "raw"}, {"eight": "floor"}, {"eight": "none"}):
+        protocol = replace(PROTOCOL, **changes)  # type: ignore[arg-type]
+        mine = ours.PSNR(protocol=protocol)
+        for preds, target in batches(clips):
+            mine.update(preds, target)
+        values[str(changes)] = float(mine.compute())
+        assert values[str(changes)] == table(clips, ("psnr",), protocol).scores["psnr"].value
+    assert len(set(values.values())) >= 4
+
+
+@pytest.mark.parametrize(
+    ("make", "changes"),
+    [
+        (ours.PSNR, {"through": "h264-crf23"}),
+        (ours.RFVD, {"fvd_batch": 2}),
+        (ours.FVD, {"fvd_batch": 2}),
+        (ours.SSIM, {"average": "batches-4"}),
+        (ours.PSNR, {"windows": "all"}),
+    ],
+)
+def test_fields_that_tensors_alone_cannot_meet_are_refused(make: Any, changes: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=next(iter(changes))):
+        make(protocol=replace(PROTOCOL, **changes))
+
+
+def test_plain_names_mean_what_the_protocol_says() -> None:
+    protocol = replace(
+        PROTOCOL, ssim="padded-signed", lpips="alex", lpips_input="unit", fid_resize="tf1", fvd_prefixes=True
+    )
+    made = [make(protocol=protocol).metric for make in (ours.SSIM, ours.LPIPS, ours.RFID, ours.RFVD)]
+    assert made == ["ssim-padded-signed", "lpips-alex-unit", "rfid-tf1", "rfvd-prefixes"]
+    assert ours.LPIPS("vgg", protocol=protocol).metric == "lpips-vgg"
 
 
 @pytest.mark.large

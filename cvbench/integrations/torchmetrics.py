@@ -1,13 +1,15 @@
 """Every metric of the tables as a `torchmetrics.Metric`: the same probes, the same reductions, the same numbers.
 
-Pixels are RGB in [0, 1] (or uint8), images (b, 3, h, w) or clips (b, 3, t, h, w). What the harness does to a
-reconstruction is done here too: it is checked, clamped and, unless the protocol says otherwise, rounded to 8 bits.
-A sample is a clip or an image, however they are batched.
+Pixels are RGB in [0, 1] (or uint8), images (b, 3, h, w) or clips (b, 3, t, h, w), prepared as the protocol says. What
+the harness does from there on is done here too: a reconstruction is checked and clamped, and it and its target become
+bytes as the protocol says. A sample is a clip or an image, however they are batched. A protocol whose numbers need more
+than the pixels, such as a file at the clip's frame rate, is refused.
 """
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 from unittest import mock
@@ -22,8 +24,8 @@ from cvbench.core.protocol import EvalProtocol
 from cvbench.core.protocol import protocol as named_protocol
 from cvbench.engine.coding import check_output
 from cvbench.engine.measuring import compared
-from cvbench.engine.shown import as_bytes
-from cvbench.metrics import METRICS, distances, registry
+from cvbench.engine.shown import Showing, Side
+from cvbench.metrics import ALIASES, METRICS, distances, registry
 from cvbench.nets.inception import prepare
 from cvbench.nets.tensors import Video, Videos
 from cvbench.probes import FEATURES, PROBES, FeatureProbe, PairProbe, load_feature_probe, load_probe
@@ -51,7 +53,9 @@ def _feature_probe(name: str, device: torch.device, weights: Path | None, init: 
 class TableMetric(Metric):
     """A metric by its name in `cvbench list metrics`, under a protocol; `weights` is the path of its network's.
 
-    Raises UnknownName, and UsageError for a metric of another kind. Other arguments are those of torchmetrics.Metric.
+    Plain names mean what the protocol says (`lpips`, `ssim`, `rfid`, `rfvd`). Raises UnknownName, and UsageError for a
+    metric of another kind and for a protocol that cannot be kept to here. Other arguments are those of
+    torchmetrics.Metric.
     """
 
     is_differentiable = False
@@ -66,20 +70,41 @@ class TableMetric(Metric):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        if metric not in METRICS:
-            raise UnknownName("metric", metric, METRICS)
-        self.metric, self.init, self.weights = metric, init, Path(weights) if weights else None
         self.protocol = named_protocol(protocol) if isinstance(protocol, str) else protocol
+        self.metric, self.init = registry.meant(metric, self.protocol), init
+        self.weights = Path(weights) if weights else None
+        if self.metric not in METRICS:
+            raise UnknownName("metric", metric, [*METRICS, *ALIASES])
+        if unmet := _unmet(METRICS[self.metric], self.protocol):
+            raise UsageError(
+                f"{self.metric}: {unmet} of the protocol cannot be kept to from pixels alone; use cvbench.evaluate"
+            )
 
     @property
     def higher_is_better(self) -> bool:  # type: ignore[override]
         """Which way is better."""
         return METRICS[self.metric].better == "higher"
 
-    def _pairs(self, preds: Tensor, target: Tensor) -> Iterator[tuple[Video, Video]]:
-        """Yield reconstructions as the protocol measures them, each with its target."""
+    def _sides(self, preds: Tensor, target: Tensor) -> Iterator[tuple[Side, Side, Video]]:
+        """Yield reconstructions and targets as the protocol shows them to metrics, and the target as it was given."""
+        showing = Showing(self.protocol)
         for recon, video in _pairs(preds, target):
-            yield as_bytes(recon, self.protocol.eight, self.protocol.cast), video
+            yield showing.recon(recon.clamp(0, 1), recon), showing.target(video), video
+
+
+def _unmet(metric: registry.Metric, protocol: EvalProtocol) -> str:
+    """Name what a protocol asks for that tensors alone do not tell, "" where there is nothing."""
+    if metric.distance:
+        held = {"fvd_batch": bool(protocol.fvd_batch) and metric.probe.startswith("i3d")}
+    else:
+        average = registry.average_of(metric, protocol)
+        held = {
+            "average": average.startswith("batches"),
+            "windows": protocol.windows == "all" and average == "clips",
+        }
+    if metric.task == "reconstruction":
+        held["through"] = protocol.through not in ("none", "png")
+    return ", ".join(f"{name}={getattr(protocol, name)}" for name, found in held.items() if found)
 
 
 class Paired(TableMetric):
@@ -93,7 +118,8 @@ class Paired(TableMetric):
 
     def __init__(self, metric: str, **options: Any) -> None:
         super().__init__(metric, **options)
-        if METRICS[metric].distance or PROBES.get(METRICS[metric].probe, PROBES["bpp"]).looks_at != "frames":
+        m = METRICS[self.metric]
+        if m.distance or PROBES.get(m.probe, PROBES["bpp"]).looks_at != "frames":
             raise UsageError(f"{metric} does not compare frames with their targets")
         self.add_state("sample_values", [], dist_reduce_fx="cat")
 
@@ -101,7 +127,9 @@ class Paired(TableMetric):
         """Measure reconstructions. Raises BadOutput for what no average should hold, BadRange for another range."""
         m = METRICS[self.metric]
         probe = _pair_probe(m.probe, preds.device, self.weights)
-        rows = [compared(probe, {"": recon}, video)[""] for recon, video in self._pairs(preds, target)]
+        side = attrgetter(PROBES[m.probe].side)
+        shown = [(side(recon), side(video)) for recon, video, _ in self._sides(preds, target)]
+        rows = [compared(probe, {"": recon}, video)[""] for recon, video in shown]
         values = m.values(rows, self.protocol)
         self.sample_values.append(torch.from_numpy(values).to(preds.device))
 
@@ -126,7 +154,7 @@ class OfSets(TableMetric):
 
     def __init__(self, metric: str, network: Literal["cvbench", "pytorch-fid"] = "cvbench", **options: Any) -> None:
         super().__init__(metric, **options)
-        if not METRICS[metric].distance:
+        if not METRICS[self.metric].distance:
             raise UsageError(f"{metric} compares no sets")
         self.network = network
         for side in ("", "target_"):
@@ -170,10 +198,10 @@ class OfReconstructions(OfSets):
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Describe reconstructions and targets."""
-        pairs = list(self._pairs(preds, target))
-        keys = [_content(video) for _, video in pairs]
-        self._add(torch.stack([recon for recon, _ in pairs]), "", keys)
-        self._add(torch.stack([video for _, video in pairs]), "target_", keys)
+        sides = list(self._sides(preds, target))
+        keys = [_content(video) for *_, video in sides]
+        self._add(torch.stack([recon.features for recon, *_ in sides]), "", keys)
+        self._add(torch.stack([video.features for _, video, _ in sides]), "target_", keys)
 
 
 class OfGenerated(OfSets):
@@ -193,7 +221,7 @@ class PSNR(Paired):
 
 
 class SSIM(Paired):
-    """Structural similarity: Gaussian window 11, valid region, RGB."""
+    """Structural similarity: Gaussian window 11, valid region, RGB, unless the protocol's `ssim` says otherwise."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__("ssim", **options)
@@ -214,10 +242,10 @@ class Flicker(Paired):
 
 
 class LPIPS(Paired):
-    """Learned perceptual distance v0.1, on pixels in [0, 1]."""
+    """Learned perceptual distance v0.1, on pixels in [0, 1]; of the protocol's net and input unless `net` is said."""
 
-    def __init__(self, net: Literal["vgg", "alex"] = "vgg", **options: Any) -> None:
-        super().__init__(f"lpips-{net}", **options)
+    def __init__(self, net: Literal["vgg", "alex"] | None = None, **options: Any) -> None:
+        super().__init__(f"lpips-{net}" if net else "lpips", **options)
 
 
 class RFID(OfReconstructions):
@@ -327,7 +355,7 @@ def _videos(images: Tensor, name: str) -> Videos:
 
 
 def _pairs(preds: Tensor, target: Tensor) -> Iterator[tuple[Video, Video]]:
-    """Yield reconstructions checked and clamped, each with its target."""
+    """Yield reconstructions, checked, each with its target."""
     recons, targets = _videos(preds, "preds"), _videos(target, "target")
     if recons.shape != targets.shape:
         raise UnsuitableInput(f"preds is {tuple(preds.shape)} and target {tuple(target.shape)}; give equal shapes")
@@ -336,7 +364,7 @@ def _pairs(preds: Tensor, target: Tensor) -> Iterator[tuple[Video, Video]]:
         raise UnsuitableInput(f"target lies in [{low:.3g}, {high:.3g}]; give pixels in [0, 1]")
     for recon, video in zip(recons, targets, strict=True):
         check_output(recon, video)
-        yield recon.clamp(0, 1), video
+        yield recon, video
 
 
 def _content(video: Video) -> int:

@@ -297,13 +297,22 @@ def test_one_model_under_two_protocols_is_paired_where_each_run_has_one() -> Non
     assert not alone
 
 
-@pytest.mark.parametrize(("second", "models"), [(False, ["x"]), (False, []), (True, ["x", "y", "x"])])
+@pytest.mark.parametrize(("second", "models"), [(False, ["x"]), (True, ["x", "y", "x"])])
 def test_too_few_or_too_many_models_are_refused(second: bool, models: list[str]) -> None:
     run = [scored({"psnr": [30, 31]}, name) for name in "xy"]
     with pytest.raises(UsageError):
         compare_runs(run, run if second else None, models)
     with pytest.raises(UnknownName, match="'z'; try x, y"):
         compare_runs(run, None, ["x", "z"])
+
+
+def test_one_run_alone_compares_its_first_model_with_each_other_one() -> None:
+    run = [scored({"psnr": [30, 31]}, name, data=data) for name in "xyz" for data in "de"]
+    comparisons, alone = compare_runs(run)
+    assert [c.label for c in comparisons] == ["x → y on d", "x → y on e", "x → z on d", "x → z on e"]
+    assert not alone
+    with pytest.raises(UsageError, match="here is x"):
+        compare_runs(run[:2])
 
 
 def test_two_records_of_one_name_are_refused() -> None:
@@ -349,7 +358,9 @@ def test_the_program_compares_runs_and_models_and_says_when_something_did_not_pa
     assert json.loads(capsys.readouterr().out)["comparisons"][0]["metrics"][0]["difference"] == pytest.approx(-1 / 3)
     assert run_program(["compare", one, two]) == 3
     assert "y on d under p: only in A" in capsys.readouterr().out
-    assert run_program(["compare", one]) == 2
+    assert run_program(["compare", one]) == 0
+    assert "x → y" in capsys.readouterr().out
+    assert run_program(["compare", two]) == 2
     assert run_program(["compare", one, "--model", "x", "--model", "w"]) == 2
     assert run_program(["compare", str(tmp_path / "nowhere")]) == 2
 

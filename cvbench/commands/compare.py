@@ -21,11 +21,13 @@ def command(first: Path, second: Path | None, models: Sequence[str], form: str) 
 
     \b
       cvbench compare reports/before reports/after
+      cvbench compare reports/recon
       cvbench compare reports/recon --model vae-sd21 --model cvvae
       cvbench compare reports/before reports/after --model cvvae --model my_vae.py:build
 
-    A and B are folders or records made by `cvbench run`. Differences are B minus A on the samples that both measured
-    on the same pixels. Exit codes: 0 done, 2 wrong usage, 3 something could not be paired (named under the table).
+    A and B are folders or records made by `cvbench run`. Of A alone, its first model is compared with each other one,
+    or the first --model with each further one. Differences are B minus A on the samples that both measured on the same
+    pixels. Exit codes: 0 done, 2 wrong usage, 3 something could not be paired (named under the table).
     """
     comparisons, alone = compare_runs(read_records([first]), read_records([second]) if second else None, models)
     show = text.comparison_markdown if form == "md" else text.comparison_json

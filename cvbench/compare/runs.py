@@ -27,12 +27,14 @@ def compare_runs(
     """Compare runs; return the comparisons, corrected for their number, and in words what has no counterpart.
 
     Two runs: every model with its namesake, or the one in `models`; of two in `models`, the first in `a` with the
-    second in `b`; runs of one model each, whatever their names. One run: the first of `models` with each other.
+    second in `b`; runs of one model each, whatever their names. One run: the first of `models` with each other; of all
+    its models where none is named.
     Raises UnknownName for a model that is not there and UsageError for a request that names too few or too many.
     """
     if b is None:
+        models = models or list(dict.fromkeys(record.model.name for record in a))
         if len(models) < 2:
-            raise UsageError("one run alone needs two models to compare: --model X --model Y")
+            raise UsageError(f"one run alone needs two models to compare, here is {models[0]}: --model X --model Y")
         matches = [match(_only(a, models[0]), _only(a, other), models=False) for other in models[1:]]
     elif models:
         if len(models) > 2:

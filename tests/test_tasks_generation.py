@@ -104,6 +104,12 @@ def test_scores_against_two_bases_have_two_signatures(pictures: Path, tmp_path: 
         (["--models", "vae-sd21"], "no generator"),
         (["--prompts", "empty.csv"], "prompt"),
         (["--models", "gaussian-t2i", "--set", "motion=3"], "motion"),
+        (["--set", "through=mp4v"], "through=none"),
+        (["--set", "remap=half"], "remap=none"),
+        (["--set", "window=4"], "window=0"),
+        (["--set", "padding=grey"], "padding=replicate"),
+        (["--set", "eight=raw"], "eight=round"),
+        (["--set", "eight_nets=floor"], "eight_nets=as"),
     ],
 )
 def test_wrong_requests_are_one_message(

@@ -4,17 +4,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from cvbench.core.protocol import PROTOCOLS, derive
 from cvbench.data import Dataset
-from cvbench.engine.loop import Prepared
+from cvbench.engine.loop import Prepared, silent
+from cvbench.engine.measuring import Probes
 from cvbench.generators import gaussian
 from cvbench.store import MemoryStore
 from cvbench.tasks.generation import drawing as drawings
+from cvbench.tasks.generation.decoding import Decoding
 from cvbench.tasks.generation.drawing import Drawing
 from cvbench.tasks.generation.request import GenerationRequest, prompt_item
 from cvbench.tasks.generation.task import Part, drawing_of, parts_of
+from cvbench.tasks.reconstruction import Reconstruction
+from cvbench.tasks.scoring.rows import Samples
 
 FAST = derive(PROTOCOLS["cvbench-gen-1"], ["size=32", "steps=3"])
 
@@ -26,9 +32,37 @@ def part(model: str, pictures: Path, *changes: str, **more: Any) -> Part:
 
 
 def drawing(model: str, pictures: Path) -> Drawing:
-    made = drawing_of(part(model, pictures), (), MemoryStore(), lambda *_: None)
+    made = drawing_of(part(model, pictures), (), MemoryStore(), silent)
     assert isinstance(made, Drawing)
     return made
+
+
+class Levels:
+    """A feature probe that says which levels it is shown."""
+
+    version = "1"
+
+    def rows(self, video: torch.Tensor) -> np.ndarray:
+        made: np.ndarray = video.mean((0, 2, 3))[:, None].numpy()
+        return made
+
+
+@pytest.mark.parametrize("eight", ["round", "half-up", "floor"])
+def test_references_are_shown_alike_by_all_tasks(eight: str, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = part("gaussian-t2i", pictures, f"eight={eight}", "frames=1").request
+    (dataset,), stores = request.datasets(), [MemoryStore() for _ in range(3)]
+    probes = Probes(["fid"], torch.device("cpu"), {}, "random")
+    monkeypatch.setattr(Probes, "feature_probes", lambda _self, names: {name: Levels() for name in names})
+    scored = Samples(dataset.items, request.protocol, ["inception"], probes, stores[0]).measure("scored")
+    assert scored.failed == []
+    Reconstruction(request, dataset, [], probes, stores[1], silent).loop.run()
+    generated = Decoding(request, dataset, [], {}, (32, 32), probes, stores[2], silent)
+    generated.steps = (1,)
+    generated.loop.run()
+    column = probes.column("inception")
+    first, *others = [{key: rows[column].tolist() for key, rows in store._rows.items()} for store in stores]
+    assert len(first) == 4
+    assert others == [first, first]
 
 
 def sample(prompt: str) -> Prepared:

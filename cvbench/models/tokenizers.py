@@ -131,7 +131,7 @@ class OpenMagvit2(Tokenizer):
     def __init__(self, loading: Loading) -> None:
         layout = of_layout(magvit2.Layout(), loading.options)
         file = weights.weights_file(loading.path) if loading.path else None
-        state = averaged(weights.read_tensors(file)) if file else None
+        state = averaged(weights.read_tensors(file), magvit2.KEEP, str(file)) if file else None
         net = weights.network(
             partial(magvit2.OpenMagvit2, layout), state, str(file), magvit2.KEEP,
             seed=loading.seed, device=loading.device, dtype=loading.dtype,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cvbench.core.errors import BadWeights, UnsuitableInput, UsageError
+from cvbench.weights.checkpoints import listed
 
 Images = Float[Tensor, "b 3 H W"]
 """RGB in [-1, 1]."""
@@ -193,7 +194,8 @@ _UP = re.compile(r"decoder\.up\.(\d+)\.")
 def to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the tensors of a taming or latent-diffusion checkpoint for `VQGAN`, leaving out all but KEEP.
 
-    Raises BadWeights when there is no decoder among the names: another kind of file, or a prefix not taken off.
+    Raises BadWeights as `averaged` does, and when there is no decoder among the names: another kind of file, or a
+    prefix not taken off.
     """
     kept = {name: tensor for name, tensor in as_taming(averaged(state)).items() if name.startswith(KEEP)}
     ups = [int(found[1]) for name in kept if (found := _UP.match(name))]
@@ -203,9 +205,20 @@ def to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: _linear(tensor) if _is_projection(name) else tensor for name, tensor in renamed}
 
 
-def averaged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the averaged tensors where a Lightning checkpoint holds them, under names without dots; else the plain."""
-    return {name: state.get(f"{AVERAGED}{name.replace('.', '')}", tensor) for name, tensor in state.items()}
+def averaged(state: Mapping[str, Tensor], keep: tuple[str, ...] = KEEP, where: str = "the file") -> dict[str, Tensor]:
+    """Return the averaged tensors where a Lightning checkpoint holds them, under names without dots; else the plain.
+
+    Raises BadWeights for averages of some parameters whose names start with one of `keep`, and not of all.
+    """
+    averages = {name: f"{AVERAGED}{name.replace('.', '')}" for name in state}
+    needed = [name for name, tensor in state.items() if name.startswith(keep) and tensor.is_floating_point()]
+    absent = [name for name in needed if averages[name] not in state]
+    if absent and any(name.startswith(AVERAGED) for name in state):
+        raise BadWeights(
+            f"{where} holds averages ({AVERAGED}*), but none of {len(absent)} of {len(needed)} parameters "
+            f"({listed(absent[:4])}); it is cut, or of other training code: save one whole set under plain names"
+        )
+    return {name: state.get(averages[name], tensor) for name, tensor in state.items()}
 
 
 def as_taming(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

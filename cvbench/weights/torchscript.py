@@ -40,12 +40,11 @@ def read_torchscript(path: Path, archive: zipfile.ZipFile) -> "dict[str, Tensor]
         raise BadWeights(f"{path} is no TorchScript archive: it holds {len(names)} data.pkl; fetch it again")
     root = names[0].removesuffix("data.pkl")
     try:
-        program = Reader(archive, root).load()
+        return dict(named(Reader(archive, root).load(), ""))
     except pickle.UnpicklingError as error:
         raise BadWeights(f"{path} is refused: {error}") from error
     except Exception as error:  # of what a damaged pickle asks for
         raise BadWeights(f"{path} is damaged ({type(error).__name__}); fetch it again") from error
-    return dict(named(program, ""))
 
 
 def named(value: object, prefix: str) -> "Iterator[tuple[str, Tensor]]":

@@ -128,6 +128,48 @@ def test_samples_that_failed_are_named(images: Path, tmp_path: Path) -> None:
     assert {e.n for e in found.scores.values()} == {7}
 
 
+class Fails(ToyVAE):
+    """Gives no numbers for some of the pictures it is shown."""
+
+    def __init__(self, *times: int) -> None:
+        super().__init__()
+        self.times, self.shown = times, 0
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        self.shown += 1
+        made = super().decode(latents)
+        return made * float("nan") if self.shown in self.times else made
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_pictures_without_numbers_do_not_end_the_training(strict: bool, images: Path, tmp_path: Path) -> None:
+    for i in range(8):
+        (tmp_path / f"{i}.png").write_bytes((images / f"{i:02}.png").read_bytes())
+    monitor = every(1, tmp_path, batch=1, strict=strict)
+    found = monitor(1, Fails(2, 3, 5))
+    assert found is not None
+    assert {e.n for e in found.scores.values()} == {5}
+    monitor = every(1, tmp_path, batch=1, strict=False)
+    with pytest.warns(UserWarning, match="5 of 8 samples gave a number: too few"):
+        assert monitor(1, Fails(2, 3, 4)) is None
+
+
+def test_images_are_no_part_of_what_flicker_is_estimated_of() -> None:
+    monitor = EveryN(1, "sample", ["psnr", "flicker"], "cvbench-1", changes={"size": 32, "frames": 3})
+    found = monitor.measure(1, ToyVAE())
+    total, clips = (found.scores[f"sample/{name}"].of for name in ("psnr", "flicker"))
+    assert 0 < clips < total
+    assert found.failed == {}
+    full = cvbench.evaluate(ToyVAE(), "sample", ["flicker"], "cvbench-1", changes={"size": 32, "frames": 3})
+    assert full.scores["flicker"].n == clips
+
+
+def test_a_metric_without_numbers_costs_the_others_nothing(images: Path) -> None:
+    found = every(1, images, metrics=["psnr", "flicker"], budget=4).measure(1, ToyVAE())
+    assert list(found.scores) == [f"{images.name}/psnr"]
+    assert "too few" in found.failed[f"{images.name}/flicker"]
+
+
 @pytest.fixture(scope="module")
 def found(images: Path) -> Monitored:
     return every(1, images, budget=4, pictures=2).measure(7, ToyVAE())

@@ -3,7 +3,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from cvbench.core.errors import UsageError
+from cvbench.core.errors import NothingScored, UsageError
 from cvbench.metrics.sequential import Estimate, Sampling
 
 
@@ -70,5 +70,18 @@ def test_equal_values_are_known_at_once() -> None:
 def test_too_little_is_refused() -> None:
     with pytest.raises(UsageError, match="budget of 3"):
         Sampling.of(100, 3)
-    with pytest.raises(UsageError, match="too few"):
+    with pytest.raises(NothingScored, match="too few"):
         Sampling.of(100, 16).estimate({0: 1.0, 1: 2.0})
+    with pytest.raises(NothingScored, match="0 of 0 samples"):
+        Sampling.of(8).estimate({}, range(8))
+
+
+def test_what_is_outside_is_none_of_the_population() -> None:
+    values = {i: float(i) for i in range(10, 100)}
+    whole = Sampling.of(100).estimate(values, range(10))
+    assert (whole.value, whole.n, whole.of) == (np.mean([*values.values()]), 90, 90)
+    sampling = Sampling.of(100, 40, once=True)
+    seen = sampling.looks[0]
+    part = sampling.estimate({i: 5.0 + (i >= 50) for i in seen if i % 2}, [i for i in seen if not i % 2])
+    assert part.of == pytest.approx(50, abs=12)
+    assert part.low < 5.5 < part.high or part.value == pytest.approx(5.5, abs=0.2)

@@ -8,20 +8,24 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch.distributed as dist
 
-from cvbench.core.errors import CvbenchError, UsageError
+from cvbench.core.errors import OF_CLIPS, CvbenchError, NothingScored, UsageError
 from cvbench.core.protocol import EvalProtocol
+from cvbench.core.records import RunRecord, SampleRecord
 from cvbench.data import Dataset, open_dataset
 from cvbench.engine.pictures import evenly
 from cvbench.metrics import METRICS, resolve, sample_values
 from cvbench.metrics.sequential import Estimate, Sampling
 from cvbench.tasks.evaluation import Measured, SamplePair, planned
 
+Value = tuple[str, int, float | None]
+"""Of a metric, by its name, the value of the sample at an index; None where it says nothing of such samples."""
+
 
 @dataclass(frozen=True)
 class Monitored:
     """What was found at a step: by DATA/METRIC the estimate of the full score, and pictures, on the first rank alone.
 
-    `failed` says which samples gave no number, and why.
+    `failed` says which samples gave no number, which metrics have no estimate for want of them, and why.
     """
 
     step: int
@@ -94,8 +98,6 @@ class EveryN:
         self.last = step
         try:
             return self.measure(step, model)
-        except UsageError:
-            raise
         except CvbenchError as error:
             if self.strict:
                 raise
@@ -111,6 +113,8 @@ class EveryN:
             estimates, lost = self._looked(measured, dataset, sampling)
             scores |= {f"{dataset.name}/{name}": estimate for name, estimate in estimates.items()}
             failed |= {f"{dataset.name}/{name}": why for name, why in lost.items()}
+        if not scores:
+            raise NothingScored("; ".join(f"{name}: {why}" for name, why in failed.items()))
         found = Monitored(step, scores, _together(lambda: self._pictured(measured)), failed)
         self.history.append(found)
         for logger in self.loggers if _rank()[0] == 0 else ():
@@ -121,23 +125,38 @@ class EveryN:
         self, measured: Measured, dataset: Dataset, sampling: Sampling
     ) -> tuple[dict[str, Estimate], dict[str, str]]:
         """Look at more and more samples until every interval is narrow enough, or the budget is spent."""
-        values: dict[str, dict[int, float]] = {name: {} for name in self.metrics}
+        values: dict[str, dict[int, float | None]] = {name: {} for name in self.metrics}
         failed: dict[str, str] = {}
         seen: set[int] = set()
         estimates: dict[str, Estimate] = {}
+        lacking: dict[str, str] = {}
         for look in sampling.looks:
             new = [i for i in look if i not in seen]
             seen.update(new)
             for name, index, value in self._shared(measured, dataset, new, failed):
                 values[name][index] = value
-            estimates = {name: _scored(name, sampling.estimate(values[name]), self.plan.protocol) for name in values}
-            if self.within and all(estimates[name].half <= width for name, width in self.within.items()):
+            estimates, lacking = self._estimated(sampling, values)
+            if self.within and all(n in estimates and estimates[n].half <= width for n, width in self.within.items()):
                 break
-        return estimates, failed
+        return estimates, failed | lacking
+
+    def _estimated(
+        self, sampling: Sampling, values: Mapping[str, Mapping[int, float | None]]
+    ) -> tuple[dict[str, Estimate], dict[str, str]]:
+        """Return by metric the estimate, and of those that have none why."""
+        estimates, lacking = dict[str, Estimate](), dict[str, str]()
+        for name, found in values.items():
+            numbers = {i: value for i, value in found.items() if value is not None}
+            try:
+                mean = sampling.estimate(numbers, found.keys() - numbers.keys())
+                estimates[name] = _scored(name, mean, self.plan.protocol)
+            except NothingScored as error:
+                lacking[name] = str(error)
+        return estimates, lacking
 
     def _shared(
         self, measured: Measured, dataset: Dataset, wanted: Sequence[int], failed: dict[str, str]
-    ) -> list[tuple[str, int, float]]:
+    ) -> list[Value]:
         """Measure this rank's share of samples; return the values of all, and add to `failed` what failed anywhere."""
         rank, ranks = _rank()
         mine = wanted[rank::ranks]
@@ -170,13 +189,22 @@ def _check(metrics: Sequence[str], within: Mapping[str, float]) -> None:
 
 def _values(
     measured: Measured, dataset: Dataset, indices: Sequence[int], metrics: Sequence[str]
-) -> tuple[list[tuple[str, int, float]], dict[str, str]]:
+) -> tuple[list[Value], dict[str, str]]:
     """Return the values of some samples by metric and index, and why others have none."""
     items = [dataset.items[i] for i in indices]
     record, _ = measured.on(replace(dataset, items=tuple(items)))
     place = {item.id: i for item, i in zip(items, indices, strict=True)}
-    found = [(m, place[i], v) for m in metrics if m in record.scores for (i, _), v in sample_values(record, m).items()]
+    found: list[Value] = [
+        (m, place[i], v) for m in metrics if m in record.scores for (i, _), v in sample_values(record, m).items()
+    ]
+    found += [(m, place[sample.id], None) for m in metrics for sample in _images(record, m)]
     return found, {failure.id: failure.error for failure in record.failures}
+
+
+def _images(record: RunRecord, metric: str) -> list[SampleRecord]:
+    """Return the images of which a metric of clips says nothing."""
+    of_clips = OF_CLIPS in record.unavailable.get(metric, "")
+    return [s for s in record.samples if of_clips and s.frames == 1 and METRICS[metric].probe not in s.rows]
 
 
 def _scored(name: str, mean: Estimate, protocol: EvalProtocol) -> Estimate:

@@ -1,12 +1,12 @@
 """A full score estimated from few samples, looked at as it grows, until its interval is narrow enough. No torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from cvbench.core.errors import UsageError
+from cvbench.core.errors import NothingScored, UsageError
 
 FIRST = 16
 """Samples of the first look; each further look doubles them."""
@@ -60,24 +60,29 @@ class Sampling:
         looks = [sorted(_taken(orders, size, total)) for size in sizes]
         return cls(strata, looks, 1 - 0.05 / len(looks))
 
-    def estimate(self, values: Mapping[int, float]) -> Estimate:
+    def estimate(self, values: Mapping[int, float], outside: Collection[int] = ()) -> Estimate:
         """Estimate the mean over all samples from those whose values are known; a sample that failed is not there.
 
-        Stratified mean with the finite population's correction, Student's quantile with Satterthwaite's freedom
-        (Cochran, Sampling Techniques, 1977, 5.4). Raises UsageError where a stratum has fewer than two values.
+        Samples `outside` have no value by their nature, and are none of the population; of a stratum's unseen ones as
+        many are taken to be outside as of those seen. Stratified mean with the finite population's correction,
+        Student's quantile with Satterthwaite's freedom (Cochran, Sampling Techniques, 1977, 5.4). Raises NothingScored
+        where a stratum has fewer than two values.
         """
         from scipy.special import stdtrit  # half a second, which no table needs
 
-        total = sum(map(len, self.strata))
-        if len(values) == total:
+        total = sum(map(len, self.strata)) - len(outside)
+        if values and len(values) == total:
             mean = float(np.mean([values[i] for i in sorted(values)]))
             return Estimate(mean, mean, mean, total, total)
-        groups = [np.array([values[i] for i in stratum if i in values]) for stratum in self.strata]
-        if min(map(len, groups)) < 2:
-            raise UsageError(f"{len(values)} of {total} samples gave a number: too few for an interval")
-        weights = np.array([len(stratum) for stratum in self.strata]) / total
+        held = [(stratum, [values[i] for i in stratum if i in values]) for stratum in self.strata]
+        sizes = np.array([_inside(stratum, len(found), outside) for stratum, found in held])
+        groups = [np.array(found) for (_, found), size in zip(held, sizes, strict=True) if size]
+        sizes, total = sizes[sizes > 0], round(sizes.sum())
+        if min(map(len, groups), default=0) < 2:
+            raise NothingScored(f"{len(values)} of {total} samples gave a number: too few for an interval")
+        weights = sizes / sizes.sum()
         counts = np.array([len(group) for group in groups])
-        free = 1 - counts / np.array([len(stratum) for stratum in self.strata])
+        free = 1 - counts / sizes
         parts = weights**2 * free * np.array([group.var(ddof=1) for group in groups]) / counts
         mean, variance = float(weights @ [group.mean() for group in groups]), float(parts.sum())
         if variance == 0:
@@ -85,6 +90,13 @@ class Sampling:
         freedom = variance**2 / float((parts**2 / (counts - 1)).sum())
         half = float(stdtrit(freedom, (1 + self.level) / 2)) * variance**0.5
         return Estimate(mean, mean - half, mean + half, len(values), total)
+
+
+def _inside(stratum: Sequence[int], known: int, outside: Collection[int]) -> float:
+    """Return how many samples of a stratum are of the population, where `known` have values."""
+    beyond = sum(i in outside for i in stratum)
+    share = known / (known + beyond) if beyond else 1.0
+    return known + (len(stratum) - known - beyond) * share
 
 
 def _sizes(most: int) -> list[int]:

@@ -1,5 +1,6 @@
 """Published numbers: listed, beside a run's table, and as the verdict of a reproduction."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -67,13 +68,52 @@ def test_nothing_published_stands_beside_another_protocols_score() -> None:
     assert line.startswith("nothing is published")
 
 
-def test_a_reproduction_that_does_not_agree_exits_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                                                     capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+@pytest.fixture
+def reproduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Reproduces 80 dB, published of three pictures, on three."""
     for k in range(3):
         Image.fromarray(scene(1, 48, 64, k)[:, 0].transpose(1, 2, 0)).save(tmp_path / f"{k}.png")
-    stated = Published("pool-8x8", "dcae-2410", "pics", "a paper", 3, "much", {"psnr": 80.0})
-    monkeypatch.setattr(reproduce, "find", lambda base, model="", data="": [stated] if base == "dcae-2410" else [])
-    words = ["reproduce", "dcae-2410", "--models", "pool-8x8", "--data", f"pics={tmp_path}", "--set", "size=32"]
-    assert run_program(words) == 1
-    assert "differs" in capsys.readouterr().out
+
+    def reproduce_them(*words: str, psnr: float = 80.0, n: int = 3) -> int:
+        stated = Published("pool-8x8", "dcae-2410", "pics", "a paper", n, "much", {"psnr": psnr})
+        monkeypatch.setattr(reproduce, "find", lambda base, model="", data="": [stated] if base == "dcae-2410" else [])
+        said = ["reproduce", "dcae-2410", "--models", "pool-8x8", "--data", f"pics={tmp_path}", *words]
+        return run_program(said)
+
+    return reproduce_them
+
+
+def test_a_reproduction_that_does_not_agree_exits_1(
+    reproduced: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reproduced() == 1
+    shown = capsys.readouterr().out
+    assert "differs" in shown
+    ours = float(next(line for line in shown.splitlines() if "psnr" in line).split()[3].strip("|"))
+    assert reproduced(psnr=round(ours, 1)) == 0
+    assert reproduced(n=0) == 1  # nobody says how many
     assert run_program(["reproduce", "cvbench-1", "--data", str(tmp_path)]) == 2
+
+
+@pytest.mark.parametrize(("words", "n", "why"), [
+    (["--set", "size=64"], 3, "size differ from dcae-2410"), (["--limit", "2"], 2, "--limit 2"),
+    ([], 50000, "3 samples, not their 50000"), (["--set", "psnr_mean=set"], 3, "psnr_mean differ"),
+])  # fmt: skip
+def test_what_was_not_measured_as_theirs_has_no_verdict(
+    words: list[str], n: int, why: str, reproduced: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for psnr in (80.0, 20.0):
+        assert reproduced(*words, psnr=psnr, n=n) == 3
+        shown = capsys.readouterr()
+        assert "no verdict" in shown.out
+        assert why in shown.err
+        assert "agrees" not in shown.out
+        assert "differs" not in shown.out
+
+
+def test_a_sample_that_failed_leaves_no_verdict(
+    reproduced: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "3.png").write_bytes(b"no picture")
+    assert reproduced() == 3
+    assert "1 samples failed" in capsys.readouterr().err

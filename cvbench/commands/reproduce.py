@@ -11,16 +11,19 @@ from cvbench.commands.console import line, print_rows, progress_bar
 from cvbench.commands.options import changes_of, data_names, model_names, weights_of
 from cvbench.core.config import load_config
 from cvbench.core.errors import UsageError
-from cvbench.core.protocol import protocol
+from cvbench.core.protocol import PROTOCOLS, protocol
 from cvbench.core.published import Published, find
 from cvbench.core.records import RunRecord
+from cvbench.core.walk import differing
 from cvbench.data import DATASETS
 from cvbench.metrics import ALIASES, METRICS
 from cvbench.metrics.registry import meant
 from cvbench.probes import known_weights
 from cvbench.store import FileStore
 
-HEAD = ("model", "data", "metric", "ours", "theirs", "difference", "95 %", "verdict")
+HEAD = ("model", "data", "metric", "ours", "theirs", "difference", "95 %", "n", "their n", "verdict")
+NO_VERDICT = "no verdict"
+NOTHING = "–"
 
 
 @click.command("reproduce")
@@ -28,7 +31,7 @@ HEAD = ("model", "data", "metric", "ours", "theirs", "difference", "95 %", "verd
 @click.option("--models", "-m", multiple=True, metavar="A,B", help="Models.  [default: all with published scores]")
 @click.option("--data", "-d", multiple=True, required=True, metavar="NAME|NAME=PATH", help="The data of the source.")
 @click.option("--set", "changes", multiple=True, metavar="FIELD=VALUE", help="Change a field of the protocol.")
-@click.option("--limit", type=click.IntRange(1), help="Only the first N samples; then nothing is a verdict of theirs.")
+@click.option("--limit", type=click.IntRange(1), help="Only the first N samples; then there is no verdict.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights on this machine; repeatable.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where records go.")
@@ -38,9 +41,11 @@ def command(name: str, **given: Any) -> int:
     \b
       cvbench reproduce vidtok-2412 --models vidtok-kl16 --data mcl-jcv=/data/mcl-jcv
 
-    They agree when the published number, give or take half of its last digit, lies in the 95 % interval of ours; where
+    A verdict needs their protocol unchanged, no --limit, no sample that failed, and as many samples as they say. They
+    agree when the published number, give or take half of its last digit, lies in the 95 % interval of ours; where
     one set of samples has no interval, within that half digit and the metric's tolerance. `cvbench list published` says
-    what is known. Exit codes: 0 all agree, 1 something does not, 2 wrong usage, 3 something could not be measured.
+    what is known. Exit codes: 0 all agree, 1 something does not, 2 wrong usage, 3 something could not be measured, or
+    has no verdict.
     """
     from cvbench.tasks import reconstruction  # torch
     from cvbench.tasks.request import Request
@@ -63,17 +68,20 @@ def command(name: str, **given: Any) -> int:
     )
     with progress_bar() as progress:
         records = reconstruction.run(request, progress, FileStore())
-    rows = [row for record in records for row in verdicts(record, base)]
+    limit = given["limit"]
+    rows = [row for record in records for row in verdicts(record, base, limit)]
     if not rows:
         raise UsageError(
             f"no score of these models on these data is published under {base}; see `cvbench list published`"
         )
     print_rows(HEAD, rows)
+    for word in dict.fromkeys(why for r in records for score in _of(r, base) for why in unlike(r, score, limit)):
+        line(word, err=True)
     for score in known:
         if score.open and any(row[0] == score.model and row[1] == score.data for row in rows):
             line(f"{score.model} on {score.data}: {score.source} leaves open {score.open}", err=True)
     words = {row[-1] for row in rows}
-    return INCOMPLETE if "not measured" in words else REGRESSION if "differs" in words else DONE
+    return INCOMPLETE if words & {"not measured", NO_VERDICT} else REGRESSION if "differs" in words else DONE
 
 
 def metrics_of(known: Sequence[Published]) -> tuple[str, ...]:
@@ -82,20 +90,41 @@ def metrics_of(known: Sequence[Published]) -> tuple[str, ...]:
     return tuple(name for name in names if name in METRICS or name in ALIASES)
 
 
-def verdicts(record: RunRecord, base: str) -> Iterator[tuple[str, ...]]:
+def _of(record: RunRecord, base: str) -> list[Published]:
+    return find(base, record.model.name, record.data.name)
+
+
+def unlike(record: RunRecord, score: Published, limit: int | None = None) -> list[str]:
+    """Say what keeps a record from a verdict on a published score: what was not measured as it was there."""
+    clips, said = len({sample.clip for sample in record.samples}), list[str]()
+    if fields := differing(PROTOCOLS[score.protocol], record.protocol):
+        said.append(f"{', '.join(fields)} differ from {score.protocol}")
+    if limit is not None:
+        said.append(f"--limit {limit}")
+    if record.failures:
+        said.append(f"{len(record.failures)} samples failed")
+    if score.n and score.n not in (clips, len(record.samples)):
+        said.append(f"{clips} samples, not their {score.n}")
+    return [f"no verdict on {record.model.name} on {record.data.name}: {why}" for why in said]
+
+
+def verdicts(record: RunRecord, base: str, limit: int | None = None) -> Iterator[tuple[str, ...]]:
     """Yield a row for each published score of a record's model and data."""
-    for score in find(base, record.model.name, record.data.name):
+    for score in _of(record, base):
         for metric in score.cells:
             if metric in METRICS or metric in ALIASES:
-                yield (record.model.name, record.data.name, metric, *verdict(record, score, metric))
+                found = verdict(record, score, metric)
+                words = (*found[:-1], NO_VERDICT if unlike(record, score, limit) and found[0] != NOTHING else found[-1])
+                yield (record.model.name, record.data.name, metric, *words)
 
 
 def verdict(record: RunRecord, score: Published, metric: str) -> tuple[str, ...]:
-    """Return ours, theirs, their difference with its interval, and whether they agree."""
+    """Return ours, theirs, their difference with its interval, n of both, and whether they agree."""
     name, theirs, half = meant(metric, record.protocol), score.cells[metric], score.half(metric)
     ours = record.scores.get(name)
+    counts = str(ours.n if ours else 0), str(score.n or "")
     if ours is None:
-        return "–", f"{theirs:g}", "", "", "not measured"
+        return NOTHING, f"{theirs:g}", "", "", *counts, "not measured"
     places, said = METRICS[name].digits + 1, ""
     allowed = half + (METRICS[name].tolerance or abs(theirs) / 100)
     low, high = ours.value - allowed, ours.value + allowed
@@ -103,4 +132,4 @@ def verdict(record: RunRecord, score: Published, metric: str) -> tuple[str, ...]
         low, high = ours.low - half, ours.high + half
         said = f"{ours.low - theirs:+.{places}f} to {ours.high - theirs:+.{places}f}"
     word = "agrees" if low <= theirs <= high else "differs"
-    return f"{ours.value:.{places}f}", f"{theirs:g}", f"{ours.value - theirs:+.{places}f}", said, word
+    return f"{ours.value:.{places}f}", f"{theirs:g}", f"{ours.value - theirs:+.{places}f}", said, *counts, word

@@ -311,10 +311,14 @@ METRICS = {
     ),
     "rfid": _of_sets("inception", "rFID", 2, frechet, "FID of reconstructions and targets", tolerance=0.05),
     "rkid": _of_sets("inception", "rKID", 4, kid, "KID of reconstructions and targets", tolerance=1e-4),
-    "rfvd": _of_sets("i3d-direct224", "rFVD", 2, frechet, "FVD of reconstructions and targets", tolerance=0.5),
+    "rfvd": _of_sets(
+        "i3d-direct224", "rFVD", 2, frechet, "FVD of reconstructions and targets", tolerance=0.5,
+        reduced_by=("fvd_batch",),
+    ),
     "rkvd": _of_sets("i3d-direct224", "rKVD", 3, polynomial_mmd, "KVD of the same", tolerance=0.05),
     "rfvd-stylegan": _of_sets(
-        "i3d-short224crop", "rFVD-StyleGAN", 2, frechet, "FVD with StyleGAN-V's resize and crop", tolerance=0.5
+        "i3d-short224crop", "rFVD-StyleGAN", 2, frechet, "FVD with StyleGAN-V's resize and crop", tolerance=0.5,
+        reduced_by=("fvd_batch",),
     ),
     "ssim-down": _ssim("down", "SSIM (down)", "SSIM after averaging by round(min side / 256)"),
     "ssim-uniform7": _ssim("uniform7", "SSIM (7 × 7)", "SSIM of scikit-image's default: uniform, sample covariance"),
@@ -325,11 +329,11 @@ METRICS = {
     "rfid-tf1": _of_sets("inception-tf1", "rFID (TF1)", 2, frechet, "rFID with TensorFlow 1's resize", tolerance=0.05),
     "rfvd-prefixes": _of_sets(
         "i3d-direct224-prefixes", "rFVD (prefixes)", 2, frechet_of_prefixes, "mean rFVD of the first 10, 11, … frames",
-        tolerance=0.5,
+        tolerance=0.5, reduced_by=("fvd_batch",),
     ),
     "rfvd-stylegan-prefixes": _of_sets(
         "i3d-short224crop-prefixes", "rFVD-StyleGAN (prefixes)", 2, frechet_of_prefixes, "the same, StyleGAN-V's crop",
-        tolerance=0.5,
+        tolerance=0.5, reduced_by=("fvd_batch",),
     ),
     "bpp": Metric(
         "bpp", "lower", "bpp", "bit/px", 3, 1e-3, least=0.0, ranked=False,
@@ -476,15 +480,24 @@ def sample_values(record: RunRecord, name: str) -> dict[tuple[str, str], float]:
 FEW = 2048  # rows below which Fréchet distances are biased by units (Chong & Forsyth 2020)
 
 
-def set_score(name: str, rows: Rows, targets: Rows, signature: Signature) -> Score:
+def in_batches(name: str, protocol: EvalProtocol) -> int:
+    """Return how many samples at a time a metric of sets compares, 0 for all: only Fréchet distances of I3D's do so."""
+    return protocol.fvd_batch if "fvd_batch" in METRICS[name].reduced_by else 0
+
+
+def set_score(
+    name: str, rows: Rows, targets: Rows, signature: Signature, clips: tuple[Sequence[str], Sequence[str]] | None = None
+) -> Score:
     """Compare all feature rows of the samples with all of their targets; `note` says when they are too few.
 
-    Raises UnsuitableInput, saying why, for fewer than two rows on a side and for rows that are not finite.
+    `clips` names, for each sample and each target, the clip that it is a run of frames of: the clip is then the unit
+    of the interval. Raises UnsuitableInput, saying why, for fewer than two rows on a side and for rows that are not
+    finite.
     """
     distance = METRICS[name].distance
     if distance is None:
         raise UnknownName("metric of sets", name, [n for n, m in METRICS.items() if m.distance])
-    batch = signature.protocol.fvd_batch if METRICS[name].probe.startswith("i3d") else 0
+    batch = in_batches(name, signature.protocol)
     for side in (rows, targets):
         if (count := sum(map(len, side))) < (1 if batch else 2):
             raise UnsuitableInput(f"compares whole sets, of which {count} row is none")
@@ -492,10 +505,18 @@ def set_score(name: str, rows: Rows, targets: Rows, signature: Signature) -> Sco
             raise UnsuitableInput(f"the features of {broken} of {len(side)} samples are not finite")
     if batch:
         return _of_batches(distance, rows, targets, batch, signature)
-    groups, others = (np.repeat(np.arange(len(side)), [len(row) for row in side]) for side in (rows, targets))
+    each = [list(map(str, range(len(side)))) for side in (rows, targets)]
+    units = each if clips is None or distance is frechet_of_prefixes else clips
+    groups, others = (_repeated(names, side) for names, side in zip(units, (rows, targets), strict=True))
     x, y = np.concatenate(rows), np.concatenate(targets)
     value, low, high = distance(x, y, groups, others)
     return Score(value, low, high, len(x), signature, few(name, min(len(x), len(y)), x.shape[1]))
+
+
+def _repeated(names: Sequence[str], rows: Rows) -> Groups:
+    """Return a number for the name of each row's sample, in the order in which names are first met."""
+    numbers = {name: k for k, name in enumerate(dict.fromkeys(names))}
+    return np.repeat([numbers[name] for name in names], [len(row) for row in rows])
 
 
 def _of_batches(distance: Distance, rows: Rows, targets: Rows, size: int, signature: Signature) -> Score:

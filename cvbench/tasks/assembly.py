@@ -12,6 +12,7 @@ from cvbench.core.signature import Signature
 from cvbench.engine.loop import Prepared, Rows
 from cvbench.engine.measuring import Probes, is_measured
 from cvbench.metrics import METRICS, score, set_score
+from cvbench.metrics.registry import in_batches
 from cvbench.probes import PROBES
 
 
@@ -61,10 +62,12 @@ def _score(
         return None
     if METRICS[name].distance is None:
         return score(name, [s.rows[column] for s in held], protocol, signature, [s.sample.clip for s in held])
-    if not protocol.fvd_batch:
+    if not in_batches(name, protocol):
         held.sort(key=lambda s: s.sample.sha256)  # by content: neither names nor order of files move a bit
     both = [s for s in held if _is_there(s.target, column)]
-    return set_score(name, [s.rows[column] for s in both], [s.target[column] for s in both], signature)
+    clips = [s.sample.clip for s in both]
+    x, y = [s.rows[column] for s in both], [s.target[column] for s in both]
+    return set_score(name, x, y, signature, (clips, clips))
 
 
 def _is_there(rows: Mapping[str, np.ndarray], column: str) -> bool:

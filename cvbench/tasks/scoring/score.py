@@ -170,7 +170,8 @@ class Scoring:
             return None
         text = self._signature(name, "reference", content(clip for clip, _ in y), len(x))
         try:
-            found = set_score(name, [row for _, row in x], [row for _, row in y], text)
+            clips = [clip.clip for clip, _ in x], [clip.clip for clip, _ in y]
+            found = set_score(name, [row for _, row in x], [row for _, row in y], text, clips)
         except UnsuitableInput as error:
             self.unavailable[name] = str(error)
             return None
@@ -188,7 +189,8 @@ class Scoring:
             return None
         partners = self.held[metric.partner].contents if metric.partner else {}
         text = self._signature(name, metric.partner, sorted(partners[i] for i in rows if i in partners), len(rows))
-        return mean_score(name, list(rows.values()), self.protocol, text)
+        clips = [clip.clip for clip, row in found if not isinstance(row, str)]
+        return mean_score(name, list(rows.values()), self.protocol, text, clips)
 
     def _signature(self, name: str, kind: str, contents: Sequence[str], n: int) -> Signature:
         """Say what must agree; of a distance that is biased by the number of samples, that number too."""

@@ -306,6 +306,13 @@ def poison(path: Path) -> None:
         archive.writestr("decoder/data.pkl", pickle.dumps(Evil()))
 
 
+def around(path: Path) -> None:
+    """Write a module that holds itself."""
+    module = b"c__torch__\nModule\n)\x81q\x00}X\x04\x00\x00\x00selfh\x00sb."
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("decoder/data.pkl", b"\x80\x02" + module)
+
+
 def other(path: Path) -> None:
     program({"encoder.conv_in.weight": torch.ones(2, 3)}, path)
 
@@ -316,10 +323,11 @@ def other(path: Path) -> None:
     [
         (cut, "decoder.jit is damaged"),
         (poison, "decoder.jit is refused: it asks for '(posix|nt).system'"),
+        (around, r"decoder.jit is damaged \(RecursionError\)"),
         (other, "no tensor is named decoder.up"),
         (lambda path: path.write_bytes(b"PK"), "is damaged"),
     ],
-    ids=["cut", "malicious", "another network's", "two bytes"],
+    ids=["cut", "malicious", "a module in itself", "another network's", "two bytes"],
 )
 def test_programs_that_are_no_cosmos_are_refused(
     change: Callable[[Path], object], says: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -348,6 +356,19 @@ def test_averaged_tensors_are_taken_where_a_checkpoint_holds_them(case: Case, tm
     of_average = built(case, lightning(state, tmp_path / "w.ckpt")).net.state_dict()
     of_plain = built(case, save(case, tmp_path)).net.state_dict()
     assert all(torch.equal(of_average[name], value) for name, value in of_plain.items())
+
+
+@pytest.mark.parametrize("case", [MAGVIT, CODED[3]], ids=ids)
+@pytest.mark.parametrize("whole", [False, True])
+def test_averages_of_some_parameters_are_no_network(case: Case, whole: bool, tmp_path: Path) -> None:
+    path = lightning(official(case.variant), tmp_path / "w.ckpt")
+    state = torch.load(path, weights_only=True)["state_dict"]
+    needed = [name for name in state if name.startswith("model_ema.decoder")]
+    for name in needed if whole else needed[:1]:
+        del state[name]
+    torch.save({"state_dict": state}, path)
+    with pytest.raises(BadWeights, match=r"w\.ckpt.*holds averages .*, but none of .* parameters \(decoder\."):
+        built(case, path)
 
 
 def test_a_checkpoint_that_asks_for_more_than_tensors_is_refused(tmp_path: Path) -> None:

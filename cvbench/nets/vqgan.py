@@ -25,6 +25,7 @@ Codes = Int[Tensor, "b h w"]
 KEEP = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.", "quantize.")
 """The parts of an official checkpoint's `state_dict` that code and decode; the rest is loss and EMA."""
 AVERAGED = "model_ema."
+OF_AVERAGING = ("model_ema.decay", "model_ema.num_updates")
 ROWS = 4096  # vectors compared with the codebook at a time: bounds the memory of a long clip
 
 
@@ -213,7 +214,7 @@ def averaged(state: Mapping[str, Tensor], keep: tuple[str, ...] = KEEP, where: s
     averages = {name: f"{AVERAGED}{name.replace('.', '')}" for name in state}
     needed = [name for name, tensor in state.items() if name.startswith(keep) and tensor.is_floating_point()]
     absent = [name for name in needed if averages[name] not in state]
-    if absent and any(name.startswith(AVERAGED) for name in state):
+    if absent and any(name.startswith(AVERAGED) and name not in OF_AVERAGING for name in state):
         raise BadWeights(
             f"{where} holds averages ({AVERAGED}*), but none of {len(absent)} of {len(needed)} parameters "
             f"({listed(absent[:4])}); it is cut, or of other training code: save one whole set under plain names"

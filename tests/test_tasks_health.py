@@ -1,5 +1,8 @@
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -91,9 +94,11 @@ def panned(frames: int, height: int, width: int, seed: int) -> Tensor:
     return torch.stack([texture.roll(k, 2) for k in range(frames)], 1)
 
 
-def examined(model: object) -> Checkup:
-    clips = [panned(13, 96, 96, seed) for seed in range(3)]
-    request = Request(("m",), ("sample",), (), PROTOCOLS["cvbench-1"], device="cpu")
+CLIPS = [panned(13, 96, 96, seed) for seed in range(3)]
+
+
+def examined(model: object, clips: Sequence[Tensor] = CLIPS, **changes: Any) -> Checkup:
+    request = Request(("m",), ("sample",), (), replace(PROTOCOLS["cvbench-1"], **changes), device="cpu")
     subject = subject_of(model, Setting(request.protocol, torch.device("cpu"), {}), "m")
     return Checkup("m", list(Examination(subject, model, request, clips).findings()))
 
@@ -123,6 +128,16 @@ def test_a_dead_channel_is_worth_a_look() -> None:
     found = {f.check: (f.verdict, f.value) for f in examined(DeadChannel()).findings}
     assert {check for check, (verdict, _) in found.items() if verdict != "ok"} == {"dead channels"}, found
     assert found["dead channels"][1] == "1 of 4"
+
+
+def test_what_is_held_against_float32_does_not_depend_on_the_protocol() -> None:
+    plain, half, tiled = (
+        {f.check: f.value for f in examined("tiny-image", [panned(2, 48, 48, 0)], **more).findings}
+        for more in ({}, {"dtype": "bf16"}, {"tiling": True})
+    )
+    for check in ("bf16", "fp16", "tiles"):
+        assert plain[check] == half[check] == tiled[check]
+    assert float(plain["bf16"]) < 60
 
 
 def test_a_model_that_fails_is_a_finding() -> None:

@@ -139,6 +139,7 @@ class Examination:
     def __init__(self, subject: Subject, spec: Any, request: Request, clips: Sequence[Video]) -> None:
         self.subject, self.spec, self.request, self.clips = subject, spec, request, clips
         self.broken: set[str] = set()
+        self.coded: dict[tuple[EvalProtocol, torch.device], Video] = {}
 
     def findings(self) -> Iterator[Finding]:
         """Yield all findings; whatever a model raises is one of them."""
@@ -148,6 +149,7 @@ class Examination:
         except Exception as error:  # a model may raise anything
             yield Finding("coding", "broken", describe(error), "", "encodes and decodes a clip at all")
             return
+        self.coded[self.request.protocol, self.clips[0].device] = self.outputs[0].pixels
         for check in (self._sound, self._in_time, self._repeatable, self._variants):
             yield from check()
 
@@ -225,38 +227,45 @@ class Examination:
         yield self._finding("repeatable", value, "equal bits" if value == SAME else f"{value:.1f}")
 
     def _variants(self) -> Iterator[Finding]:
-        """The same model in another dtype, on another device, with its tiles."""
-        protocol = self.request.protocol
+        """The same model in another dtype, on another device, with its tiles: each against float32 without tiles."""
+        plain = replace(self.request.protocol, dtype="fp32", tiling=False)
         wanted: list[tuple[str, EvalProtocol, torch.device | None]] = [
-            ("bf16", replace(protocol, dtype="bf16"), None),
-            ("fp16", replace(protocol, dtype="fp16"), None),
-            ("tiles", replace(protocol, tiling=True), None),
+            ("bf16", replace(plain, dtype="bf16"), None),
+            ("fp16", replace(plain, dtype="fp16"), None),
+            ("tiles", replace(plain, tiling=True), None),
         ]
         gpu = self.clips[0].device.type == "cuda"
         if gpu:
-            wanted += [("tf32", replace(protocol, dtype="tf32"), None), ("device", protocol, torch.device("cpu"))]
+            wanted += [("tf32", replace(plain, dtype="tf32"), None), ("device", plain, torch.device("cpu"))]
         for check, changed, device in wanted:
             if "repeatable" in self.broken or "finite" in self.broken:
                 yield self._without(check, "not measured: the model is not repeatable or not finite", "look")
             elif self.subject.facts.role != "network" and check != "tiles":
                 yield self._without(check, "no network")
             else:
-                on = device or self.clips[0].device
-                yield self._variant(check, Setting(changed, on, self.request.weights, self.request.init))
+                yield self._variant(check, plain, changed, device or self.clips[0].device)
         if not gpu:
             yield self._without("device", "one device here")
 
-    def _variant(self, check: str, setting: Setting) -> Finding:
-        """Compare with the same model under another setting; what cannot be run there is worth a look."""
+    def _variant(self, check: str, plain: EvalProtocol, changed: EvalProtocol, device: torch.device) -> Finding:
+        """Compare a protocol with the plain one; what cannot be run here is worth a look."""
         try:
-            other = subject_of(self.spec, setting, self.subject.name)
-            with held_still([other]):
-                out = made(other, self.clips[0].to(setting.device))
+            reference = self._pixels(plain, self.clips[0].device)
+            pixels = self._pixels(changed, device).to(reference.device)
         except Exception as error:
             return self._without(check, f"not measured: {describe(error)}", "look")
-        value = decibels(out.pixels.to(self.clips[0].device), self.outputs[0].pixels)
+        value = decibels(pixels, reference)
         word = "the same bits" if value == SAME else f"{value:.1f}" if math.isfinite(value) else "not finite"
         return self._finding(check, value, word)
+
+    def _pixels(self, protocol: EvalProtocol, device: torch.device) -> Video:
+        """Return what the model makes of the first clip; coded once for each protocol and device."""
+        key, name = (protocol, device), self.subject.name
+        if key not in self.coded:
+            other = subject_of(self.spec, Setting(protocol, device, self.request.weights, self.request.init), name)
+            with held_still([other]):
+                self.coded[key] = made(other, self.clips[0].to(device)).pixels
+        return self.coded[key]
 
 
 def made(subject: Subject, clip: Video, seed: int = 0) -> Output:

@@ -24,9 +24,12 @@ from zoo2 import close, loaded, official, pixels, recorded, same_codes, shapes, 
 from cvbench import models
 from cvbench.core.errors import BadWeights, UnsuitableInput
 from cvbench.models import MODELS
-from cvbench.models.building import construct
+from cvbench.models.building import Uninitialised, construct
 from cvbench.models.entry import Loading
 from cvbench.models.renames import cosmos as cosmos_names
+from cvbench.models.stand_in_entries import STAND_INS
+from cvbench.models.tokenizer_entries import TOKENIZERS
+from cvbench.models.tokenizers import of_layout
 from cvbench.nets import cosmos, magvit2, titok, turbovaed, vqgan
 from cvbench.weights import sources as weights
 
@@ -212,19 +215,33 @@ def test_a_light_decoder_codes_by_its_partner_and_each_half_has_its_own_weights(
         again.decode(torch.zeros(1, 3, 1, 2, 2), 1)
 
 
+def of_entry(net: Callable[[Any], nn.Module], layout: Any, name: str) -> Callable[[], nn.Module]:
+    """Return what makes the network of an entry's config."""
+    return lambda: net(of_layout(layout, MODELS[name].config))
+
+
 FULL: dict[str, Callable[[], nn.Module]] = {
-    "open-magvit2-262144-full": lambda: magvit2.OpenMagvit2(magvit2.Layout()),
-    "open-magvit2-16384-full": lambda: magvit2.OpenMagvit2(magvit2.Layout(bits=14)),
-    "open-magvit2-video-full": lambda: magvit2.OpenMagvit2(magvit2.Layout(mult=(1, 2, 2, 4), video=True)),
-    "titok-s128-full": lambda: titok.TiTok(titok.Layout(encoder="small", decoder="small", tokens=128)),
-    "turbo-vaed-hunyuan-full": lambda: turbovaed.TurboVAED(turbovaed.Layout(16, (512, 256, 32, 16), (5, 4, 4, 4, 5))),
-    "turbo-vaed-ltx-full": lambda: turbovaed.TurboVAED(
-        turbovaed.Layout(128, blocks=(1, 1, 3, 2, 3), strides=(2, 2, 2), patch=4)
-    ),
+    "open-magvit2-262144-full": of_entry(magvit2.OpenMagvit2, magvit2.Layout(), "open-magvit2"),
+    "open-magvit2-16384-full": of_entry(magvit2.OpenMagvit2, magvit2.Layout(), "open-magvit2-16384"),
+    "open-magvit2-video-full": of_entry(magvit2.OpenMagvit2, magvit2.Layout(), "open-magvit2-video"),
+    "titok-s128-full": of_entry(titok.TiTok, titok.Layout(), "titok-s128"),
+    "turbo-vaed-hunyuan-full": of_entry(turbovaed.TurboVAED, turbovaed.Layout(), "turbo-vaed-hunyuan"),
+    "turbo-vaed-ltx-full": of_entry(turbovaed.TurboVAED, turbovaed.Layout(), "turbo-vaed-ltx"),
     "turbo-vaed-dc-full": lambda: turbovaed.TurboVAED(
         turbovaed.Layout(128, blocks=(4, 3, 3, 3, 4), patch=4, drop=False)
     ),
 }
+
+
+@pytest.mark.parametrize("name", [*TOKENIZERS, *STAND_INS])
+def test_the_full_size_network_is_the_one_of_the_entry(name: str) -> None:
+    entry, meta = MODELS[name], torch.device("meta")
+    counts_codes = entry.config.get("regularizer") == "fsq"  # at construction, which takes values
+    device = torch.device("cpu") if counts_codes else meta
+    with Uninitialised() if counts_codes else meta:
+        model = models.build(entry, Loading(device, torch.float32))
+    assert model.params == entry.params
+    assert model.traits == entry.traits
 
 
 @pytest.mark.parametrize("variant", FULL)

@@ -78,6 +78,11 @@ class Showing:
         whole = (p.eight, p.remap) == ("round", "none") and p.eight_nets in ("as", "round")
         return whole and p.through in ("none", "png")
 
+    @property
+    def leaves_bytes(self) -> bool:
+        """True where samples are bytes when they are prepared, and measured as these."""
+        return self.rounds and self.protocol.resizer != "float" and self.protocol.cast == "none"
+
     def target(self, target: Clip) -> Side:
         """Return the target as it is measured; bytes stay bytes where nothing more is done to them."""
         if target.dtype == torch.uint8:

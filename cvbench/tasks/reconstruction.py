@@ -244,8 +244,7 @@ class Reconstruction(DataTask):
     def _target(self, work: Work, target: Clip) -> Iterator[Made]:
         """Describe the target itself, where that is missing."""
         if unit := unit_of(work, TARGET):
-            features = Showing(self.protocol, work.sample.stride).target(target).features
-            yield describe_target(self.probes, work.sample, features, unit, work.missing[unit])
+            yield describe_target(self.probes, self.protocol, work.sample, target, unit, work.missing[unit])
 
     def _measured(self, work: Work, target: Clip, made: Mapping[str, "Reconstructed"]) -> Iterator[Made]:
         """Measure a sample's reconstructions."""

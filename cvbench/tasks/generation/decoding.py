@@ -11,11 +11,11 @@ from cvbench.core.errors import BadRange, MissingWeights, UnsuitableInput
 from cvbench.core.fields import EvalProtocol
 from cvbench.core.run import Run
 from cvbench.data import Dataset
-from cvbench.engine.coding import to_videos
+from cvbench.engine.coding import at_rest
 from cvbench.engine.device import runtime
 from cvbench.engine.loop import Made, Prepared, Unit, Work
 from cvbench.engine.measuring import Measured, Probes, measure_pairs, measure_video
-from cvbench.engine.shown import as_bytes
+from cvbench.engine.shown import Clip, Showing, as_bytes
 from cvbench.metrics import METRICS, Metric
 from cvbench.nets.tensors import Video
 from cvbench.probes import FEATURES, PROBES
@@ -23,7 +23,7 @@ from cvbench.store import LATENTS, LatentStore, Store
 from cvbench.tasks.generation.request import GenerationRequest, as_prompts, prepare_prompt
 from cvbench.tasks.generation.rows import BaseVideo, Decoder, positions
 from cvbench.tasks.request import DataTask, loaded
-from cvbench.tasks.targets import TARGET, named
+from cvbench.tasks.targets import TARGET, named, target_key
 
 ALIGNED, FIRST = "aligned:", "first:"
 """Before the columns of rows that are of some frames: those at the base VAE's positions, or the first."""
@@ -128,11 +128,10 @@ class Decoding(DataTask):
                     yield self.unit(decoder, sample)
 
     def _target(self, sample: Prepared) -> Unit:
-        run = Run(self.protocol, sample.sha256, runtime=runtime(self.device))
         columns = [*self.probes.columns(self.wanted.sets)] if 1 in self.steps else []
         columns += [every(n) + c for n in self.steps if n > 1 for c in self.probes.columns(self.wanted.sets)]
         columns += [FIRST + column for column in self.probes.columns(self.wanted.first)]
-        return Unit(TARGET, frozenset(columns), run.key("measure"), self.store)
+        return Unit(TARGET, frozenset(columns), target_key(self.protocol, sample, self.device), self.store)
 
     def unit(self, decoder: Decoder, sample: Prepared) -> Unit:
         """Return the rows of a decoder's frames of a sample, made or not."""
@@ -176,7 +175,8 @@ class Decoding(DataTask):
     def _described(self, work: Work, unit: Unit) -> Iterator[Made]:
         """Measure the reference: all or every so many of its frames, and the first alone."""
         pixels = [work.sample.pixels] if work.sample.pixels is not None else []
-        video, missing, found = to_videos(pixels, self.device)[0], work.missing[unit], Measured()
+        clip, missing, found = at_rest(pixels, self.device)[0], work.missing[unit], Measured()
+        video = Showing(self.protocol, work.sample.stride).target(clip).features
         for step in self.steps:
             _view(self.probes, found, video[:, ::step], self.wanted.sets, every(step), missing)
         _view(self.probes, found, video[:, :1], self.wanted.first, FIRST, missing)
@@ -242,7 +242,7 @@ class Decoding(DataTask):
 
 
 def _view(
-    probes: Probes, found: Measured, video: Video, names: Iterable[str], before: str, missing: Iterable[str]
+    probes: Probes, found: Measured, video: Clip, names: Iterable[str], before: str, missing: Iterable[str]
 ) -> None:
     """Measure some frames by those probes whose columns, behind `before`, are missing."""
     lacking = [name for column, name in probes.columns(names).items() if before + column in missing]

@@ -8,7 +8,7 @@ import numpy as np
 
 from cvbench.core.digest import digest
 from cvbench.core.errors import UsageError
-from cvbench.core.protocol import EvalProtocol, derive
+from cvbench.core.protocol import EvalProtocol, as_text, derive
 from cvbench.core.types import Sample
 from cvbench.data import Dataset, Item
 from cvbench.engine.loop import Prepared
@@ -99,8 +99,24 @@ def _lacks(name: str, captions: bool, only_prompts: bool, entry: GeneratorEntry)
     return ""
 
 
+UNDONE = {"window": 0, "padding": "replicate", "remap": "none", "through": "none"}
+"""Fields that say how clips are coded or measured, by the one value that holds for generated ones."""
+
+
+def check_protocol(p: EvalProtocol) -> None:
+    """Raise UsageError for fields that would be signed and not done."""
+    wanted = {name: value for name, value in UNDONE.items() if getattr(p, name) != value}
+    wanted |= {"eight": "round"} if p.eight == "raw" else {}
+    wanted |= {"eight_nets": "as"} if p.eight_nets not in ("as", p.eight) else {}
+    if wanted:
+        given = ", ".join(f"{name}={as_text(getattr(p, name))}" for name in wanted)
+        instead = " ".join(f"--set {name}={value}" for name, value in wanted.items())
+        raise UsageError(f"generated samples are not measured with {given}; say {instead}")
+
+
 def check(entry: GeneratorEntry, name: str, dataset: Dataset, request: GenerationRequest) -> None:
-    """Raise UsageError where a generator lacks what it makes samples from."""
+    """Raise UsageError where a generator lacks what it makes samples from, or for what no generated sample is."""
+    check_protocol(request.protocol)
     if entry.task == "i2v" and request.prompts is not None:
         raise UsageError(f"{name} makes videos of first frames, not of prompts: say --data with pictures or clips")
     p = request.protocol

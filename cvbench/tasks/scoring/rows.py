@@ -9,7 +9,7 @@ from cvbench.core.protocol import EvalProtocol
 from cvbench.core.records import Failure
 from cvbench.core.run import Run
 from cvbench.data import Dataset, Item
-from cvbench.engine.coding import to_videos
+from cvbench.engine.coding import at_rest
 from cvbench.engine.device import runtime
 from cvbench.engine.loop import Loop, Made, Prepared, Progress, Unit, Work, silent
 from cvbench.engine.measuring import Probes, is_measured
@@ -79,9 +79,9 @@ class Samples:
         """Measure what samples lack."""
         for work in works:
             pixels = [work.sample.pixels] if work.sample.pixels is not None else []
-            video = to_videos(pixels, self.probes.device)[0]
+            clip = at_rest(pixels, self.probes.device)[0]
             for unit, missing in work.missing.items():
-                yield describe_target(self.probes, work.sample, video, unit, missing)
+                yield describe_target(self.probes, self.protocol, work.sample, clip, unit, missing)
 
 
 def text_rows(

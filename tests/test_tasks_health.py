@@ -159,10 +159,11 @@ def test_limits_go_both_ways_and_no_number_is_broken(check: str, value: float, v
 
 def test_the_program_prints_the_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     small = ("-d", "sample-clips", "--limit", "1", "--set", "size=64", "--set", "frames=9", "--device", "cpu")
-    code, text, _ = run(
-        capsys, "run", "--suite", "health", "-m", "tiny-video,vae-sd21", *small, "--out", str(tmp_path / "o")
+    code, text, err = run(
+        capsys, "run", "--suite", "health", "-m", "tiny-video,vae-sd21", *small, "-q", "--out", str(tmp_path / "o")
     )
     assert "tiny-video: ok" in text
+    assert err == ""
     assert (code, "vae-sd21: broken: loading" in text) == (3, True)
     assert [checkup["model"] for checkup in json.loads((tmp_path / "o" / "health.json").read_text())] == [
         "vae-sd21",
@@ -173,3 +174,8 @@ def test_the_program_prints_the_verdict(tmp_path: Path, capsys: pytest.CaptureFi
 def test_options_that_it_does_not_take_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "run", "--suite", "health", "--metrics", "psnr", "--dry-run")
     assert (code, "--metrics and --dry-run: the suite health" in err) == (2, True), err
+    for option in (("-v",), ("--seed", "3")):
+        code, _, err = run(capsys, "run", "--suite", "health", *option)
+        assert (code, "the suite health (health) takes no such option" in err) == (2, True), err
+    code, _, err = run(capsys, "run", "--suite", "health", "-d", "sample-clips,sample-images")
+    assert (code, "looks at one data set" in err) == (2, True), err

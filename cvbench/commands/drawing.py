@@ -35,6 +35,8 @@ def request_of(
         protocol=chosen_protocol(given, rows),
         speed=speed,
         limit=given["limit"],
+        pick=given.get("pick") or "first",
+        workers=count_of("--workers", given.get("workers") or "auto"),
         device=given["device"],
         batch=count_of("--batch", given.get("batch") or "auto"),
         strict=bool(given.get("strict")),

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 HEAD = ("model", "check", "verdict", "found", "limits", "what")
 
 
-def examine(request: "Request", out: Path) -> int:
+def examine(request: "Request", out: Path, *, quiet: bool = False) -> int:
     """Examine the models of a request, print and write what was found; 3 when anything is broken."""
     from cvbench.tasks import health
 
-    with progress_bar() as progress:
+    with progress_bar(not quiet) as progress:
         found = health.run(request, progress)
     print_rows(HEAD, rows(found))
     for checkup in found:

@@ -133,9 +133,11 @@ def command(**given: Any) -> int:
         return run_generation(given, suite, out)
     asked, notes = read_request(given, suite, out)
     if suite.task == "health":
-        for note in notes:
+        if given["data"] and len(asked["data"]) > 1:
+            raise UsageError(f"the suite {suite.name} looks at one data set; --data says {', '.join(asked['data'])}")
+        for note in () if given["quiet"] else notes:
             line(note, err=True)
-        return examine(requested(asked), out)
+        return examine(requested(asked), out, quiet=given["quiet"])
     if given["dry_run"]:
         return show_plan(suite, requested(asked))
     if devices := processes.to_launch(given):
@@ -224,8 +226,11 @@ UNUSED: Mapping[str, Sequence[str]] = {
     "reconstruct": ("prompts", "yes"),
     "compat": ("speed", "batch", "pictures", "prompts", "yes"),
     "generate": ("shard", "devices", "dry_run"),
-    "health": ("speed", "batch", "pictures", "metrics", "dry_run", "intervals", "prompts", "yes", "shard", "devices"),
-}
+    "health": (
+        "speed", "batch", "pictures", "metrics", "dry_run", "intervals", "prompts", "yes", "shard", "devices",
+        "verbose", "seed",
+    ),
+}  # fmt: skip
 """Options that a task does not take."""
 
 
@@ -305,6 +310,8 @@ def build_generation(given: Mapping[str, Any], suite: Suite, out: Path) -> tuple
     check_kind(rows, suite.makes, suite.name)
     if given["init"] == "random":
         raise UsageError("--init random: untrained generators draw noise; gaussian-t2i, -i2v and -t2v need no weights")
+    if given["prompts"] and given["pick"] != "first":
+        raise UsageError("--pick is of data sets; of --prompts the first --limit N are taken")
     if given["prompts"] and given["data"]:
         raise UsageError("--prompts and --data both say what samples are made from; give one of them")
     config = load_config(Path.cwd(), DATASETS, known_weights())

@@ -21,7 +21,7 @@ from cvbench.nets.tensors import Video
 from cvbench.probes import FEATURES, PROBES
 from cvbench.store import LATENTS, LatentStore, Store
 from cvbench.tasks.generation.request import GenerationRequest, as_prompts, prepare_prompt
-from cvbench.tasks.generation.rows import BaseVideo, Decoder, positions
+from cvbench.tasks.generation.rows import BaseVideo, Decoder, positions, seed_of
 from cvbench.tasks.request import DataTask, loaded
 from cvbench.tasks.targets import TARGET, named, target_key
 
@@ -149,7 +149,7 @@ class Decoding(DataTask):
 
     def seed(self, sample: Prepared) -> int:
         """Return the seed of a decoder that draws random numbers."""
-        return int(self.hash(sample)[:8], 16)
+        return seed_of(self.hash(sample))
 
     def _columns(self, decoder: Decoder) -> list[str]:
         """Return the columns of a row: the base VAE is not compared with itself, and aligned as it is."""

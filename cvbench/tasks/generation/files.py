@@ -15,7 +15,7 @@ from cvbench.engine.loop import Prepared
 from cvbench.store import LATENTS, atomic, file_name
 from cvbench.tasks.generation.drawing import Drawing
 from cvbench.tasks.generation.request import GenerationRequest
-from cvbench.tasks.generation.rows import Decoder
+from cvbench.tasks.generation.rows import Decoder, seed_of
 from cvbench.tasks.generation.task import Part, line_up
 from cvbench.tasks.interpolation import write_video
 
@@ -51,8 +51,10 @@ def _decoders(drawing: Drawing, request: GenerationRequest) -> tuple[list[Decode
 
 def _frames(drawing: Drawing, key: str, sample: Prepared, stem: Path, decoder: Decoder) -> Failure | None:
     latents = torch.from_numpy(drawing.latents.rows(key)[LATENTS]).to(drawing.device)
+    seed = seed_of(drawing.latents.sha256(key))
     try:
-        video = quantize(decoder.decode(latents, None, 0))
+        base = decoder.of_base.decode(latents, None, seed) if decoder.row.decode == "after" else None
+        video = quantize(decoder.decode(latents, base, seed))
     except Exception as error:  # out of memory, say: the others go on
         return Failure(sample.id, describe(error), type(error).__name__)
     pixels = (video * 255).round().byte().cpu().numpy().transpose(1, 2, 3, 0)

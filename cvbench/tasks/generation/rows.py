@@ -41,6 +41,11 @@ def positions(frames: int, base: int) -> list[int]:
     return list(range(0, frames, (frames - 1) // (base - 1)))
 
 
+def seed_of(latents: str) -> int:
+    """Return the seed of a row that draws random numbers, by the SHA-256 of the latents that it decodes."""
+    return int(latents[:8], 16)
+
+
 @dataclass
 class Decoder:
     """A row and the models it needs: `subject` decodes, `base` is the generator's own VAE."""
@@ -58,6 +63,11 @@ class Decoder:
     def is_base(self) -> bool:
         """True where the generator's own VAE decodes as the generator does."""
         return not self.row.vae and self.row.decode == "together"
+
+    @property
+    def of_base(self) -> "Decoder":
+        """The row of the generator's own VAE."""
+        return Decoder(Row(self.row.generator, self.row.generator), self.base, self.base)
 
     @property
     def space(self) -> str:

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from cvbench.core.errors import Unavailable
-from cvbench.generators.pipelines import as_clip, captured, class_of
+from cvbench.generators import Condition, Settings
+from cvbench.generators.pipelines import Pipeline, as_clip, captured, class_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -85,6 +86,16 @@ def test_a_second_sample_is_drawn_as_the_first_where_the_vae_is_upcast() -> None
     assert one.dtype == two.dtype == torch.float32
     assert torch.equal(one, two)
     assert pipe.vae.dtype == torch.float16
+
+
+def test_one_frame_of_a_generator_of_videos_is_asked_for() -> None:
+    asked = {}
+    for make in (stable_diffusion, wan):
+        found = object.__new__(Pipeline)
+        found.settings, found.extra, (found.pipe, _) = Settings((16, 16), 1, {}), {}, make()
+        asked[make] = found.arguments(Condition("a"), torch.Generator())
+    assert asked[wan]["num_frames"] == 1
+    assert "num_frames" not in asked[stable_diffusion]
 
 
 def test_latents_of_another_form_are_refused() -> None:

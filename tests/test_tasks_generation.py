@@ -1,9 +1,11 @@
 """Suites of generators through the command line: one drawing serves all rows, and is never made twice."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -11,8 +13,10 @@ from safetensors.torch import load_file, save_file
 from cvbench import generators, weights
 from cvbench.cli import run_program
 from cvbench.core.errors import UnsuitableInput
+from cvbench.core.protocol import protocol
 from cvbench.core.records import read_records
 from cvbench.models import MODELS
+from cvbench.tasks.generation.cost import RATES
 from cvbench.tasks.generation.rows import Decoder, positions
 
 pytestmark = pytest.mark.usefixtures("textures")
@@ -42,9 +46,15 @@ def test_one_drawing_serves_all_rows_runs_and_batches(
     def built(*_arguments: object) -> None:
         raise AssertionError("a generator was started")
 
+    with monkeypatch.context() as patch:
+        patch.setattr(generators, "build", built)
+        assert run_program([*line, "--models", ROWS, "--out", str(two)]) == 3
+        assert told(one) == told(two)
+    with monkeypatch.context() as patch:
+        patch.setenv("CVBENCH_CACHE", str(tmp_path / "cache"))
+        assert run_program([*line, "--models", ROWS, "--batch", "2", "--out", str(tmp_path / "batched")]) == 3
+        assert told(one) == told(tmp_path / "batched")
     monkeypatch.setattr(generators, "build", built)
-    assert run_program([*line, "--models", ROWS, "--batch", "2", "--out", str(two)]) == 3
-    assert told(one) == told(two)
     assert run_program([*line, "--models", "gaussian-t2i+tiny-video-none", "--out", str(tmp_path / "three")]) == 0
 
 
@@ -131,6 +141,27 @@ def test_rows_of_more_frames_than_the_base_s(pictures: Path, tmp_path: Path) -> 
         "": 5, "tiny-video@decode=each": 5, "tiny-video": 17, "interp-linear@4x": 17, "tiny-video-none": 17,
     }  # fmt: skip
     assert all(r.scores["psnr"].n == 1 for r in records if "+" in r.model.name)
+
+
+def test_frames_of_a_row_that_interpolates(pictures: Path, tmp_path: Path) -> None:
+    line = ["generate", "gaussian-i2v+interp-linear@4x", "--data", str(pictures), "--limit", "1", "--frames"]
+    line += ["--set", "size=32", "--set", "steps=3", "--device", "cpu", "--out", str(tmp_path / "out")]
+    assert run_program(line) == 0
+    (clip,) = (tmp_path / "out").glob("*.mkv")
+    with av.open(str(clip)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 17
+
+
+def test_costs_in_the_docs_are_those_of_their_lines() -> None:
+    page = (Path(__file__).parents[1] / "docs/generation.md").read_text(encoding="utf-8")
+    lines = re.findall(r"--models ([^ ,]+)[^|]*\| ([0-9,]+) \| ([0-9,]+) \| ([0-9]+) (hours|minutes) \|", page)
+    assert len(lines) == 3
+    for name, samples, tflop, time, unit in lines:
+        entry = generators.find(name)
+        cost = entry.cost(entry.settings(protocol(entry.protocol)))
+        assert int(tflop.replace(",", "")) == round(cost)
+        seconds = int(samples.replace(",", "")) * cost / RATES["H100"]
+        assert int(time) == round(seconds / {"hours": 3600, "minutes": 60}[unit])
 
 
 @pytest.mark.parametrize("change", ["start=center", "start=random", "windows=all"])

@@ -17,8 +17,9 @@ from cvbench.store import MemoryStore
 from cvbench.tasks.generation import drawing as drawings
 from cvbench.tasks.generation.decoding import Decoding
 from cvbench.tasks.generation.drawing import Drawing
+from cvbench.tasks.generation.gate import gate
 from cvbench.tasks.generation.request import GenerationRequest, prompt_item
-from cvbench.tasks.generation.task import Part, drawing_of, parts_of
+from cvbench.tasks.generation.task import Part, drawing_of, line_up, parts_of
 from cvbench.tasks.reconstruction import Reconstruction
 from cvbench.tasks.scoring.rows import Samples
 
@@ -35,6 +36,15 @@ def drawing(model: str, pictures: Path) -> Drawing:
     made = drawing_of(part(model, pictures), (), MemoryStore(), silent)
     assert isinstance(made, Drawing)
     return made
+
+
+def test_gates_are_known_by_the_precision_that_they_were_tried_in(pictures: Path) -> None:
+    store = MemoryStore()
+    for change in ("dtype=fp32", "dtype=bf16", "dtype=fp32"):
+        decoders, refused = line_up(part("gaussian-t2i+tiny-video", pictures, change))
+        assert not refused
+        assert gate(decoders[-1], store)
+    assert len(store._facts) == 2
 
 
 class Levels:

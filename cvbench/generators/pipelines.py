@@ -137,7 +137,8 @@ class Pipeline:
         """Return the arguments of the pipeline's call for one sample. Raises UsageError for what it does not take."""
         takes = inspect.signature(self.pipe.__call__).parameters
         height, width = self.settings.size
-        frames = {"frames": self.settings.frames} if self.settings.frames > 1 else {}
+        of_videos = self.settings.frames > 1 or any(name in takes for name in ARGUMENTS["frames"])
+        frames = {"frames": self.settings.frames} if of_videos else {}
         made: dict[str, Any] = {"generator": generator, **self.extra}
         made |= {key: side for key, side in (("height", height), ("width", width)) if key in takes}
         for name, value in {**self.settings.values, **frames}.items():

@@ -16,8 +16,6 @@ from cvbench.nets.videocrafter import TEXT, VideoCrafter2UNet, rescale, text_enc
 
 SCALE = 0.18215
 FACTOR = 8
-HEADS = {320: 64}
-"""Width of a head by the network's width, which its weights do not tell; of smaller networks it is half."""
 Denoise = Callable[[Tensor, int], Tensor]
 """The noise guessed in latents at a time."""
 UNET = "diffusion_pytorch_model.safetensors"
@@ -138,9 +136,7 @@ def network(state: Mapping[str, Tensor], where: str) -> VideoCrafter2UNet:
             channels, max(1, channels // 5) if channels % 5 == 0 else channels // 2, context, latent
         )
     held = weights.fit(tensors, net.named(), where, ())
-    net.load_state_dict(
-        {(k if k.startswith("fps_embedding.") else f"net.{k}"): v for k, v in held.items()}, assign=True
-    )
+    net.load(held)
     return net.float().eval().requires_grad_(False)
 
 

@@ -11,6 +11,7 @@ from cvbench.core.types import Sampling
 from cvbench.data import open_dataset
 from cvbench.data.frames import prepare
 from cvbench.engine.coding import encoded, pad
+from cvbench.engine.device import runtime
 from cvbench.engine.subject import Subject
 from cvbench.nets.tensors import Videos
 from cvbench.store import Store
@@ -47,10 +48,12 @@ def gate(decoder: Decoder, store: Store) -> Gate | None:
     if decoder.is_base or decoder.row.decode == "after" or decoder.subject is decoder.base:
         return None
     key = decoder.key((1, SIDE, SIDE))
-    held = store.facts(digest(["gate", SIDE, MARGIN, key])) if key else None
+    setting = decoder.subject.setting
+    made = digest(["gate", SIDE, MARGIN, key, setting.protocol.of("code"), runtime(setting.device)])
+    held = store.facts(made) if key else None
     found = Gate(*held) if held else _tried(decoder)
     if key:
-        store.remember(digest(["gate", SIDE, MARGIN, key]), [found.own, found.through])
+        store.remember(made, [found.own, found.through])
     return found
 
 

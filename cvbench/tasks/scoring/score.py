@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from cvbench.core.config import load_config
 from cvbench.core.digest import digest
@@ -32,6 +33,18 @@ PROTOCOL = derive(PROTOCOLS["cvbench-1"], ["frames=16"])
 SHOWN = 3  # names and reasons of one kind that a record spells out
 
 
+class Options(TypedDict, total=False):
+    """What `score` takes by name; the defaults stand in `measure`."""
+
+    limit: int | None
+    device: str
+    weights: Mapping[str, Path] | None
+    init: Init
+    progress: Progress
+    store: Store | None
+    workers: int
+
+
 def score(
     generated: str | Path,
     reference: str | Path | None = None,
@@ -39,13 +52,7 @@ def score(
     prompts: Prompts | None = None,
     first_frames: str | Path | None = None,
     protocol: EvalProtocol | str = PROTOCOL,
-    *,
-    limit: int | None = None,
-    device: str = "auto",
-    weights: Mapping[str, Path] | None = None,
-    init: Init = "weights",
-    progress: Progress = silent,
-    store: Store | None = None,
+    **options: Unpack[Options],
 ) -> RunRecord:
     """Measure generated pictures or videos: a folder, a CSV file (path, prompt, first_frame), or NAME=either.
 
@@ -56,19 +63,16 @@ def score(
     What fails is in the record: samples under `failures`, metrics under `unavailable`. Raises UsageError and
     UnknownName for a wrong request.
     """
-    return measure(
-        generated, reference, metrics, prompts, first_frames, protocol,
-        limit=limit, device=device, weights=weights, init=init, progress=progress, store=store,
-    ).record()  # fmt: skip
+    return measure(generated, reference, metrics, prompts, first_frames, protocol, **options).record()
 
 
 def measure(
     generated: str | Path,
-    reference: str | Path | None = None,
-    metrics: Sequence[str] = ("fvd", "kvd"),
-    prompts: Prompts | None = None,
-    first_frames: str | Path | None = None,
-    protocol: EvalProtocol | str = PROTOCOL,
+    reference: str | Path | None,
+    metrics: Sequence[str],
+    prompts: Prompts | None,
+    first_frames: str | Path | None,
+    protocol: EvalProtocol | str,
     *,
     limit: int | None = None,
     device: str = "auto",

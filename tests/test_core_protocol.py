@@ -88,7 +88,9 @@ def test_rows_of_a_target_do_not_depend_on_how_models_are_run() -> None:
     assert runs[0].key("measure") == runs[1].key("measure")
 
 
-ALONE = [f"{name}={as_text(value)}" for name, value in OTHER.items() if name not in ("filter", "resizer")]
+TOGETHER = ("filter", "resizer", "through_side")
+"""Fields whose other value asks for others, too."""
+ALONE = [f"{name}={as_text(value)}" for name, value in OTHER.items() if name not in TOGETHER]
 
 
 @pytest.mark.parametrize("change", ALONE)
@@ -137,3 +139,19 @@ def test_a_key_is_the_digest_of_its_parts(stage: str, subject: tuple[str, ...]) 
     fields = run.protocol.of(*(s for s in acting if subject or s != "code"))
     parts = {"stage": stage, "source": run.source, "subject": subject, "fields": fields}
     assert run.key(stage) == digest({**parts, "runtime": dict(run.runtime), "task": dict(run.task)})
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    (["through_side=recon"], "through_side=both"), (["through=mp4v", "eight_nets=none"], "eight_nets=as"),
+    (["through=h264-qp20", "eight=floor", "eight_nets=round"], "eight_nets=as"),
+])  # fmt: skip
+def test_fields_that_would_act_without_their_file_or_be_passed_over_for_it_are_refused(
+    changes: list[str], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        protocol("cvvae-2405", changes)
+    with pytest.raises(UsageError, match="through_side=both"):
+        protocol("cvvae-script-2405", ["through=none"])
+    assert protocol("cvvae-script-2405", ["through=none", "through_side=both"]).through == "none"
+    assert protocol("cvvae-2405", ["through=png", "through_side=recon", "eight_nets=none"])
+    assert protocol("cvvae-2405", ["through=mp4v", "eight=floor", "eight_nets=floor"])

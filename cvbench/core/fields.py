@@ -145,7 +145,8 @@ class EvalProtocol:
     )  # fmt: skip
     remap: Literal["none", "half"] = _at(
         "measure", "bytes", "none", "half: pixels x of both sides are measured as (1 + x) / 2, by all but Inception"
-    )
+        " and I3D",
+    )  # fmt: skip
     through: str = _at(
         "measure", "file", "none", "a file between model and metric, of bytes: png changes nothing more; mp4v is"
         " OpenCV's MPEG-4; h264-qpN and h264-crfN are x264 at that quality; h264-1024k at 1,024,000 bits a second",
@@ -357,6 +358,14 @@ def _contradictions(p: EvalProtocol) -> Iterator[tuple[bool, str]]:
             p.fit not in ("short", "stretch") and isinstance(p.size, tuple),
             (f"fit={p.fit} takes one number as size, the short side"),
         )
+    yield (
+        p.through == "none" and p.through_side == "recon",
+        ("through_side=recon says which side passes a file, and through=none is none; say through_side=both"),
+    )
+    yield (
+        p.through not in ("none", "png") and p.eight_nets not in ("as", p.eight),
+        (f"through={p.through} gives networks the bytes of the file; say eight_nets=as"),
+    )
     yield whole and p.windows == "all", f"windows=all cuts runs of a number of frames, not frames={p.frames}"
     yield (
         whole and (p.start in ("center", "random") or p.spacing == "spread"),

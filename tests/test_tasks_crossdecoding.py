@@ -14,7 +14,7 @@ from PIL import Image
 
 from cvbench.cli import run_program
 from cvbench.core.errors import UsageError
-from cvbench.core.protocol import EvalProtocol, protocol
+from cvbench.core.protocol import EvalProtocol, derive, protocol
 from cvbench.core.records import RunRecord
 from cvbench.core.types import FrameRule, Traits
 from cvbench.models import MODELS
@@ -31,8 +31,8 @@ VIDEO = Traits(4, 8, 4, FrameRule(1, 4))
 SMALL = protocol("cvvae-2405", ["size=32", "frames=5", "stride=1"])
 
 
-def request(models: Sequence[str], data: Path | str, out: Path | None = None) -> Request:
-    return Request(tuple(models), (str(data),), ("psnr", "ssim"), SMALL, device="cpu", out=out)
+def request(models: Sequence[str], data: Path | str, out: Path | None = None, changes: Sequence[str] = ()) -> Request:
+    return Request(tuple(models), (str(data),), ("psnr", "ssim"), derive(SMALL, changes), device="cpu", out=out)
 
 
 @pytest.fixture
@@ -130,10 +130,13 @@ def test_an_inflated_untrained_video_vae_loses_nothing_at_one_frame(own: dict[st
     np.testing.assert_allclose(correlation["latents"]["correlation"], 1, atol=1e-5)
 
 
-def test_a_model_with_itself_equals_plain_reconstruction(own: dict[str, str], footage: Path) -> None:
+@pytest.mark.parametrize("changes", [[], ["eight=floor"], ["eight=raw"], ["resizer=float", "filter=bilinear"]])
+def test_a_model_with_itself_equals_plain_reconstruction(
+    changes: list[str], own: dict[str, str], footage: Path
+) -> None:
     specs = [own["Still"], own["Moving"]]
-    plain = {record.model.name: record for record in bench.run(request(specs, footage))}
-    records = compat.run(request(specs, footage))
+    plain = {record.model.name: record for record in bench.run(request(specs, footage, changes=changes))}
+    records = compat.run(request(specs, footage, changes=changes))
     for spec, data in ((own["Still"], "images"), (own["Moving"], "images"), (own["Moving"], "clips-4")):
         crossed = found(records, spec, data)
         rows = {sample.id: sample.rows for sample in plain[spec].samples}

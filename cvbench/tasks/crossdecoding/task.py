@@ -20,10 +20,10 @@ from cvbench.engine.device import now, runtime
 from cvbench.engine.loop import Made, Prepared, Progress, Rows, Unit, Work, silent
 from cvbench.engine.measuring import Probes, measure_pairs
 from cvbench.engine.ranks import current
-from cvbench.engine.shown import as_bytes
+from cvbench.engine.shown import Showing
 from cvbench.metrics import METRICS, resolve
 from cvbench.metrics import latents as latent_statistics
-from cvbench.nets.tensors import Videos
+from cvbench.nets.tensors import Video, Videos
 from cvbench.probes import PROBES
 from cvbench.store import FileStore, Store
 from cvbench.tasks.assembly import Stored, inapplicable, reduced, sample_record
@@ -41,7 +41,7 @@ from cvbench.tasks.request import (
 )
 from cvbench.tasks.targets import named
 
-VERSION = 3  # of the cross-decodings: raise it when their rows may change
+VERSION = 4  # of the cross-decodings: raise it when their rows may change
 LATENTS = "latents"
 """The column of the sums that latents are described by."""
 
@@ -162,7 +162,7 @@ class CrossDecodingTask(DataTask):
     def _measured(
         self, cross: CrossDecoding, views: "CodedViews", missing: frozenset[str]
     ) -> tuple[Rows, list[Exception]]:
-        target, recon = views.view(cross.target, cross.ratio)[0], views.decoded(cross)[0]
+        target, recon = views.target(cross), views.decoded(cross)
         names = [name for column, name in self.probes.columns().items() if column in missing]
         found = measure_pairs(self.probes, {"": recon}, target, {"": names})[""]
         latents = {LATENTS: views.sums(cross)} if LATENTS in missing else {}
@@ -246,10 +246,16 @@ class CodedViews:
         self.task, self.seed = task, sample.seed(task.protocol)
         self.clip = to_videos([sample.pixels] if sample.pixels is not None else [], task.device)
         self.codes: dict[tuple[str, str, int], torch.Tensor] = {}
+        self.showing = Showing(task.protocol)
 
     def view(self, name: str, ratio: int) -> Videos:
         """Return a view of the clip."""
         return view(self.clip, name, ratio, self.seed)
+
+    def target(self, cross: CrossDecoding) -> Video:
+        """Return the view that a reconstruction is compared with, of the clip as the protocol measures it."""
+        shown: Video = self.showing.target(self.clip[0]).pixels
+        return view(shown[None], cross.target, cross.ratio, self.seed)[0]
 
     def padded(self, model: str, shown: Videos) -> Videos:
         """Return a view padded as the run's grid and the model's frame rule ask."""
@@ -266,7 +272,7 @@ class CodedViews:
             self.codes[key] = latents
         return self.codes[key]
 
-    def decoded(self, cross: CrossDecoding) -> Videos:
+    def decoded(self, cross: CrossDecoding) -> Video:
         """Return the target's view as it is reconstructed, as the protocol measures it. Raises BadOutput."""
         target = self.view(cross.target, cross.ratio)
         latents = self._passed_on(cross)
@@ -277,8 +283,8 @@ class CodedViews:
             check_output(recon[0], target[0])
         if not torch.isfinite(recon).all():
             raise BadOutput(f"{cross.name} gave NaN or infinity")
-        recon = recon.clamp(0, 1)
-        return as_bytes(recon, self.task.protocol.eight, self.task.protocol.cast)
+        made_video: Video = self.showing.recon(recon[0].clamp(0, 1), recon[0]).pixels
+        return made_video
 
     def _passed_on(self, cross: CrossDecoding) -> torch.Tensor:
         """Return what the decoder is given: a copy, for another cross-decoding is given the same latents."""

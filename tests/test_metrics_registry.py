@@ -1,12 +1,15 @@
 """Scores of whole sets: what is batched, and what is the unit of an interval."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import PROTOCOL, signature
 
-from cvbench.metrics import METRICS, set_score
+from cvbench.core.errors import UsageError
+from cvbench.core.protocol import protocol
+from cvbench.metrics import METRICS, resolve, set_score
 from cvbench.metrics.distances import frechet, polynomial_mmd
 
 OF_FVD = ("rfvd", "rfvd-stylegan", "rfvd-prefixes", "rfvd-stylegan-prefixes")
@@ -45,6 +48,20 @@ def test_the_interval_of_a_distance_takes_clips_for_its_unit(name: str) -> None:
     assert clustered.high - clustered.value > 3 * (alone.high - alone.value)
     single = [str(k) for k in range(240)]
     assert set_score(name, x, y, signature(name), (single, single)) == alone
+
+
+@pytest.mark.parametrize(("name", "task", "field"), [
+    ("rkid", "reconstruction", "fid_resize=tf1"), ("kid", "generation", "fid_resize=tf1"),
+    ("fid", "generation", "fid_resize=tf1"), ("fid-inf", "generation", "fid_resize=tf1"),
+    ("fvd", "generation", "fvd_batch=2"), ("kvd", "generation", "fvd_prefixes=true"),
+    ("fvd-aligned", "drawing", "fvd_batch=2"),
+])  # fmt: skip
+def test_a_metric_is_refused_under_a_field_that_it_would_sign_and_not_heed(name: str, task: Any, field: str) -> None:
+    chosen = protocol("cvvae-2405", [field])
+    with pytest.raises(UsageError, match=f"{name} is not measured with {field}; say --set {field.partition('=')[0]}="):
+        resolve([name], chosen, task)
+    assert resolve([name], PROTOCOL, task) == [name]
+    assert resolve(["rfid", "rfvd", "rkvd"], chosen)
 
 
 def test_prefixes_are_still_of_single_windows() -> None:

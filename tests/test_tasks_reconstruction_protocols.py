@@ -323,7 +323,7 @@ BOTH = [
 
 @pytest.mark.parametrize(("key", "pixels", "model", "changes"), BOTH, ids=[case[0] for case in BOTH])
 def test_both_sides_become_the_scripts_bytes(key: str, pixels: np.ndarray, model: Blur, changes: list[str]) -> None:
-    p = protocol(key.split("/")[0], [*changes, "through=none"])
+    p = protocol(key.split("/")[0], [*changes, "through=none", "through_side=both"])
     targets = to_videos([prepared(p.name.split("+")[0], pixels, *changes)], CPU)
     (coded,) = code(Bare(model), targets, [0], Feeding(p.window, p.padding))
     for part, shown in (

@@ -20,10 +20,11 @@ import cvbench
 from cvbench import metrics
 from cvbench.cli import run_program
 from cvbench.core.errors import Unavailable, UnknownName, UnsuitableInput, UsageError
-from cvbench.core.protocol import protocol
+from cvbench.core.protocol import derive, protocol
 from cvbench.core.records import RunRecord
 from cvbench.engine import loop, measuring
 from cvbench.metrics import frame_consistency, frechet_infinite, frechet_of_sets
+from cvbench.metrics.statistics import bootstrap_mean
 from cvbench.probes import FeatureLoading, feature_loading, features
 from cvbench.store import FileStore
 from cvbench.tasks.scoring import score
@@ -575,3 +576,31 @@ def test_importing_cvbench_or_asking_for_help_loads_no_torch() -> None:
     code = "import sys, cvbench.cli; cvbench.cli.run_program(['score', '--help']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
     assert cvbench.score is score  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("change", [
+    ["window=5"], ["padding=black"], ["remap=half"], ["through=png", "through_side=recon"], ["fvd_batch=2"],
+    ["fid_resize=tf1"],
+])  # fmt: skip
+def test_a_field_that_is_not_done_is_not_signed(change: list[str], sets: tuple[Path, Path]) -> None:
+    with pytest.raises(UsageError, match=f"not measured with {change[-1]}; say --set"):
+        measure(*sets, ["fvd", "fid"], protocol=derive(SMALL, change))
+
+
+@pytest.mark.usefixtures("colours")
+def test_windows_of_a_clip_are_averaged_and_resampled_as_that_clip(tmp_path: Path) -> None:
+    """Nine frames of change in one clip, none in two windows of each of the others."""
+    film(tmp_path / "made" / "a", [RED, YELLOW, RED])
+    for name in "bc":
+        film(tmp_path / "made" / name, [RED] * 6)
+    found = {}
+    for average in ("clips", "items"):
+        chosen = derive(SMALL, ["frames=3", "windows=all", "short=skip", f"average={average}"])
+        found[average] = measure(tmp_path / "made", metrics=["frame-consistency"], protocol=chosen)
+    changing = (1 + 2 * HALF) / 3
+    scores = {average: record.scores["frame-consistency"] for average, record in found.items()}
+    assert scores["clips"].value == pytest.approx((changing + 2) / 3)
+    assert scores["items"].value == pytest.approx((changing + 4) / 5)
+    assert scores["clips"].n == 5
+    low, high = bootstrap_mean([changing, 1.0, 1.0]) or (0, 0)
+    assert (scores["clips"].low, scores["clips"].high) == pytest.approx((low, min(high, 1.0)), abs=1e-6)

@@ -334,6 +334,14 @@ def checked(p: EvalProtocol) -> EvalProtocol:
     return p
 
 
+def refuse_undone(p: EvalProtocol, holds: Mapping[str, object], what: str) -> None:
+    """Raise UsageError for fields that would be signed and not done: of another value than holds for `what`."""
+    if wanted := {name: value for name, value in holds.items() if getattr(p, name) != value}:
+        given = ", ".join(f"{name}={as_text(getattr(p, name))}" for name in wanted)
+        instead = " ".join(f"--set {name}={as_text(value)}" for name, value in wanted.items())
+        raise UsageError(f"{what} are not measured with {given}; say {instead}")
+
+
 def _contradictions(p: EvalProtocol) -> Iterator[tuple[bool, str]]:
     """Yield what fields say that do not go together, each with whether these do."""
     whole, torch = isinstance(p.frames, str), p.resizer in ("float", "torch8")

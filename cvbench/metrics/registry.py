@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from cvbench.core.errors import UnknownName, UnsuitableInput, UsageError
-from cvbench.core.protocol import EvalProtocol
+from cvbench.core.protocol import EvalProtocol, as_text
 from cvbench.core.records import RunRecord, Score
 from cvbench.core.signature import Signature
 from cvbench.metrics.statistics import bootstrap_mean, folds, jackknife
@@ -390,7 +390,7 @@ def meant(name: str, protocol: EvalProtocol) -> str:
 def resolve(names: Sequence[str], protocol: EvalProtocol, task: Task = "reconstruction") -> list[str]:
     """Return the metrics' own names, as the protocol means them, each once.
 
-    Raises UnknownName, and UsageError for metrics of another task.
+    Raises UnknownName, and UsageError for metrics of another task and for those that a field would say wrong things of.
     """
     resolved = [meant(name, protocol) for name in names]
     for name in resolved:
@@ -398,7 +398,21 @@ def resolve(names: Sequence[str], protocol: EvalProtocol, task: Task = "reconstr
             raise UnknownName("metric", name, [*METRICS, *ALIASES])
         if not _is_of(METRICS[name], task):
             raise UsageError(_elsewhere(name))
+        if unread := _unread(METRICS[name], protocol):
+            given, plain = (as_text(getattr(p, unread)) for p in (protocol, EvalProtocol("", 1)))
+            raise UsageError(f"{name} is not measured with {unread}={given}; say --set {unread}={plain}")
     return list(dict.fromkeys(resolved))
+
+
+def _unread(metric: Metric, protocol: EvalProtocol) -> str:
+    """Name a field that a distance of sets does not heed: one that another metric reads, of whose kind this is."""
+    if metric.distance is None:
+        return ""
+    if protocol.fid_resize != "torch" and metric.probe == "inception":
+        return "fid_resize"
+    if metric.task == "reconstruction" or not metric.probe.startswith("i3d"):
+        return ""
+    return "fvd_batch" if protocol.fvd_batch else "fvd_prefixes" if protocol.fvd_prefixes else ""
 
 
 def _is_of(metric: Metric, task: Task) -> bool:

@@ -8,7 +8,8 @@ import numpy as np
 
 from cvbench.core.digest import digest
 from cvbench.core.errors import UsageError
-from cvbench.core.protocol import EvalProtocol, as_text, derive
+from cvbench.core.fields import refuse_undone
+from cvbench.core.protocol import EvalProtocol, derive
 from cvbench.core.types import Sample
 from cvbench.data import Dataset, Item
 from cvbench.engine.loop import Prepared
@@ -105,13 +106,10 @@ UNDONE = {"window": 0, "padding": "replicate", "remap": "none", "through": "none
 
 def check_protocol(p: EvalProtocol) -> None:
     """Raise UsageError for fields that would be signed and not done."""
-    wanted = {name: value for name, value in UNDONE.items() if getattr(p, name) != value}
+    wanted: dict[str, object] = dict(UNDONE)
     wanted |= {"eight": "round"} if p.eight == "raw" else {}
     wanted |= {"eight_nets": "as"} if p.eight_nets not in ("as", p.eight) else {}
-    if wanted:
-        given = ", ".join(f"{name}={as_text(getattr(p, name))}" for name in wanted)
-        instead = " ".join(f"--set {name}={value}" for name, value in wanted.items())
-        raise UsageError(f"generated samples are not measured with {given}; say {instead}")
+    refuse_undone(p, wanted, "generated samples")
 
 
 def check(entry: GeneratorEntry, name: str, dataset: Dataset, request: GenerationRequest) -> None:

@@ -9,6 +9,7 @@ from typing import TypedDict, Unpack
 from cvbench.core.config import load_config
 from cvbench.core.digest import digest
 from cvbench.core.errors import UnsuitableInput
+from cvbench.core.fields import refuse_undone
 from cvbench.core.protocol import PROTOCOLS, EvalProtocol, derive
 from cvbench.core.protocol import protocol as named_protocol
 from cvbench.core.records import DataFacts, Failure, ModelFacts, RunRecord, SampleRecord, Score
@@ -30,6 +31,8 @@ from cvbench.tasks.scoring.sets import Compared, Prompts, check, open_all
 
 PROTOCOL = derive(PROTOCOLS["cvbench-1"], ["frames=16"])
 """16 frames, on which FVD is mostly quoted."""
+UNDONE = {"window": 0, "padding": "replicate", "remap": "none", "through_side": "both"}
+"""Fields of a model's reconstructions, by the one value that holds where there is none."""
 SHOWN = 3  # names and reasons of one kind that a record spells out
 
 
@@ -86,6 +89,7 @@ def measure(
     chosen = named_protocol(protocol) if isinstance(protocol, str) else protocol
     config = load_config(Path.cwd(), DATASETS, known_weights())
     names = resolve_metrics(metrics, chosen, "generation")
+    refuse_undone(chosen, UNDONE, "samples of sets")
     spec, target, frames = (str(given) if given else None for given in (generated, reference, first_frames))
     compared = open_all(spec or "", target, prompts, frames, config.data, limit, chosen.reader)
     check(names, compared)

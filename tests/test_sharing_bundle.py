@@ -268,3 +268,12 @@ def test_a_folder_in_use_is_left_alone(made: dict[str, bytes], tmp_path: Path) -
     (tmp_path / "b" / "thesis.tex").write_text("x")
     assert run_program(["bundle", str(SHIPPED), "-o", str(tmp_path / "b")]) == 2
     assert (tmp_path / "b" / "thesis.tex").is_file()
+
+
+@pytest.mark.large
+def test_samples_that_a_generator_drew_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["run", "-s", "t2i", "-m", "gaussian-t2i,gaussian-t2i+tiny-video", "--limit", "2", "--no-speed"]
+    assert run_program([*line, "--pictures", "0", "--out", str(tmp_path / "run")]) == 0
+    assert run_program(["bundle", str(tmp_path / "run"), "-o", str(tmp_path / "b.zip")]) == 0
+    capsys.readouterr()
+    assert run_program(["verify", str(tmp_path / "b.zip")]) == 0, capsys.readouterr().out

@@ -1,7 +1,6 @@
 """`cvbench doctor`: what the next run has, what it will miss, and what to do about it."""
 
-import importlib
-import importlib.metadata
+import os
 import platform
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 import click
 
 from cvbench import __version__, weights
+from cvbench.commands import packages
 from cvbench.commands.cache import amount
 from cvbench.commands.codes import DONE, INCOMPLETE
 from cvbench.commands.console import echo, line
@@ -24,11 +24,11 @@ from cvbench.metrics import METRICS, resolve
 from cvbench.models import MODELS, called, labelled
 from cvbench.probes import FEATURES, PROBES, known_weights
 from cvbench.store import cache_root
+from cvbench.tasks.finished import GPUS
 from cvbench.weights import Source
 
 PACKAGES = ("torch", "torchvision", "diffusers", "lpips", "av", "PIL", "scipy", "open_clip", "huggingface_hub")
 OPTIONAL = {"decord": "cvbench[decord]", "dreamsim": "cvbench[pic]"}
-DISTRIBUTIONS = {"PIL": "pillow", "open_clip": "open_clip_torch"}
 ENCODERS = {"h264": "libx264", "hevc": "libx265", "av1": "libsvtav1"}
 ROOM = 2**30
 """Free bytes below which a run may stop for want of space."""
@@ -94,38 +94,22 @@ def examine(
 
 
 def _packages(names: Iterable[str], extras: Mapping[str, str]) -> Finding:
-    broken = {name: reason for name in names if (reason := _why_not(name))}
-    if not broken:
-        return Finding(True, "optional" if extras else "packages", ", ".join(map(_version, names)), bool(extras))
-    advice = [f"{name} ({why}): pip install '{extras.get(name, _distribution(name))}'" for name, why in broken.items()]
-    return Finding(False, "optional" if extras else "packages", "; ".join(advice), bool(extras))
-
-
-def _why_not(name: str) -> str:
-    try:
-        importlib.import_module(name)
-        return ""
-    except ModuleNotFoundError:
-        return "not installed"
-    except Exception as error:  # broken installs raise anything: a wrong torchvision gives RuntimeError
-        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
-
-
-def _version(name: str) -> str:
-    return f"{name} {importlib.metadata.version(_distribution(name))}"
-
-
-def _distribution(name: str) -> str:
-    return DISTRIBUTIONS.get(name, name)
+    broken = [f"{name}: {reason}" for name in names if (reason := packages.why_not(name, extras.get(name, "")))]
+    text = "; ".join(broken) if broken else ", ".join(map(packages.version, names))
+    return Finding(not broken, "optional" if extras else "packages", text, bool(extras))
 
 
 def _device() -> Finding:
+    """Ask torch only where a GPU may be: it takes longer to load than everything else here."""
+    threads = f"threads: {os.environ.get('OMP_NUM_THREADS') or 1}, cores: {os.cpu_count()}"
+    if not any(path.exists() for path in GPUS):
+        return Finding(True, "device", f"cpu, {threads} (no CUDA device)")
     try:
         import torch
-    except Exception as error:  # already reported among the packages
-        return Finding(False, "device", str(error)[:120])
+    except Exception as error:  # broken installs raise anything
+        return Finding(False, "device", f"torch does not load ({str(error)[:120]})")
     if not torch.cuda.is_available():
-        return Finding(True, "device", f"cpu, {torch.get_num_threads()} threads (no CUDA device)")
+        return Finding(True, "device", f"cpu, {threads} (no CUDA device that torch {torch.__version__} can use)")
     free, total = torch.cuda.mem_get_info()
     devices = f"{torch.cuda.device_count()} × " if torch.cuda.device_count() > 1 else ""
     return Finding(

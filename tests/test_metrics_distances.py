@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from golden import weights
 from scipy.linalg import sqrtm
+from scipy.spatial.distance import cdist
 
 from cvbench.core.errors import UnsuitableInput
 from cvbench.metrics.distances import (
@@ -21,6 +22,7 @@ from cvbench.metrics.distances import (
     frechet_extrapolated,
     frechet_interval,
     frechet_of_moments,
+    gaussian_mmd,
     kid,
     moments,
     polynomial_mmd,
@@ -298,3 +300,26 @@ def test_extrapolation_takes_sets_of_different_sizes() -> None:
     value, (low, high) = frechet_extrapolated(x[:300], y)
     assert low < value < high
     assert low < 4 * (0.3**2 + 0.2**2) < high
+
+
+@pytest.mark.parametrize(("n", "m"), [(5, 9), (40, 40)])
+def test_cmmd_equals_its_definition_in_float64(n: int, m: int) -> None:
+    rng = np.random.default_rng(n)
+    x, y = (rng.normal(size=(rows, 7)) for rows in (n, m))
+    x, y = (z / np.linalg.norm(z, axis=1, keepdims=True) for z in (x, y))
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> float:
+        return float(np.mean([[np.exp(-((p - q) ** 2).sum() / 200) for q in b] for p in a]))
+
+    expected = 1000 * (kernel(x, x) + kernel(y, y) - 2 * kernel(x, y))
+    assert gaussian_mmd(x.astype(np.float32), y.astype(np.float32)) == pytest.approx(expected, rel=1e-5)
+    assert gaussian_mmd(x, y) == pytest.approx(expected, abs=1e-9)
+    assert gaussian_mmd(x, x) == 0
+
+
+def test_cmmd_of_two_points_has_its_hand_value_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unit vectors at right angles lie √2 apart: 1000 (1 + 1 - 2 exp(-2 / 200))."""
+    assert gaussian_mmd(np.eye(2)[:1], np.eye(2)[1:]) == pytest.approx(2000 * (1 - np.exp(-0.01)), rel=1e-12)
+    x, y = np.random.default_rng(0).normal(size=(1100, 3)), np.ones((20, 3))  # more rows than a block
+    within, between, others = (np.exp(cdist(a, b, "sqeuclidean") / -200).mean() for a, b in ((x, x), (x, y), (y, y)))
+    assert gaussian_mmd(x, y) == pytest.approx(1000 * (within + others - 2 * between), rel=1e-9)

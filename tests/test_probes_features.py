@@ -354,6 +354,107 @@ def test_openais_own_file_gives_the_same_network(
     assert float(other.rows(picture)[0] @ clip.rows(picture)[0]) == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.parametrize("size", [(80, 129), (70, 40)])
+def test_cmmd_sees_the_middle_square(clip_file: Path, size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The crop and resize of CMMD's code, then open_clip's network."""
+    monkeypatch.setitem(FEATURES, "clip-l14-336", replace(FEATURES["clip-l14-336"], variant="tiny-clip"))
+    probe = load_feature_probe("clip-l14-336", CPU, {"clip-l14-336": clip_file})
+    net = open_clip.create_model("tiny-clip", str(clip_file), force_quick_gelu=True).eval()
+    frame = video(1, *size)
+    picture = Image.fromarray((255 * frame[:, 0]).round().byte().permute(1, 2, 0).numpy())
+    w, h = picture.size
+    side = min(w, h)
+    top, left = (h - side) // 2, (w - side) // 2
+    small = picture.crop((left, top, left + side, top + side)).resize((64, 64), Image.Resampling.BICUBIC)
+    mean, std = (np.array(v, np.float32) for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
+    pixels = torch.from_numpy((np.asarray(small, np.float32) / 255 - mean) / std).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        expected = net.encode_image(pixels, normalize=True).numpy()
+    np.testing.assert_allclose(probe.rows(frame), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize(("name", "width"), [("clip-l14-336", 768), ("dinov2", 1024)])
+def test_the_large_networks_are_those_of_cmmd_and_fdd(name: str, width: int) -> None:
+    assert load_feature_probe(name, CPU, init="random").rows(video(1, 240, 320)).shape == (1, width)
+    assert FEATURES[name].width == width
+
+
+# DINOv2
+
+
+def of_transformers(state: Mapping[str, Tensor], config: object) -> nn.Module:
+    """The same tensors in another implementation, by its names."""
+    from transformers import Dinov2Model
+
+    net = Dinov2Model(config).eval()
+    renamed = {"embeddings.mask_token": torch.zeros(1, net.config.hidden_size)}
+    ends = {
+        "cls_token": "embeddings.cls_token", "pos_embed": "embeddings.position_embeddings",
+        "patch_embed.proj": "embeddings.patch_embeddings.projection", "norm": "layernorm",
+        "attn.proj": "attention.o_proj", "ls1.gamma": "layer_scale1.lambda1", "ls2.gamma": "layer_scale2.lambda1",
+    }  # fmt: skip
+    for name, tensor in state.items():
+        owner, _, inner = name.removeprefix("blocks.").partition(".") if name.startswith("blocks.") else ("", "", name)
+        place = f"encoder.layer.{owner}." if owner else ""
+        if inner.startswith("attn.qkv"):
+            kinds = zip("qkv", tensor.chunk(3), strict=True)
+            renamed |= {f"{place}attention.{kind}_proj.{inner[9:]}": part for kind, part in kinds}
+            continue
+        start = next((old for old in ends if inner == old or inner.startswith(f"{old}.")), "")
+        renamed[place + ends[start] + inner[len(start) :] if start else place + inner] = tensor
+    net.load_state_dict(renamed)
+    return net
+
+
+def test_dinov2_is_metas_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures squeezed by Pillow, position weights of 37×37 places, the class token after the last norm."""
+    from transformers import Dinov2Config
+
+    from cvbench.nets.dinov2 import DinoV2, positions
+
+    small = {"embed_dim": 32, "depth": 2, "num_heads": 2}
+    monkeypatch.setattr(features, "DinoV2", lambda variant: DinoV2(variant, **small))
+    shapes = {name[4:]: tuple(t.shape) for name, t in DinoV2("vit_large_patch14_dinov2", **small).state_dict().items()}
+    shapes |= {"pos_embed": (1, 1370, 32), "mask_token": (1, 32)}
+    state = lively(shapes)
+    save_file(state, tmp_path / "mine.safetensors")
+    probe = load_feature_probe("dinov2", CPU, {"dinov2": tmp_path / "mine.safetensors"})
+    del state["mask_token"]
+    config = Dinov2Config(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=224, patch_size=14, mlp_ratio=4
+    )
+    reference = of_transformers({**state, "pos_embed": positions(state["pos_embed"])}, config)
+    frame = video(1, 60, 100)
+    picture = Image.fromarray((255 * frame[:, 0]).round().byte().permute(1, 2, 0).numpy())
+    pixels = torch.from_numpy(np.array(picture.resize((224, 224), Image.Resampling.BICUBIC))).permute(2, 0, 1) / 255
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    with torch.no_grad():
+        expected = reference(((pixels - mean) / std)[None]).last_hidden_state[:, 0].numpy()
+    rows = probe.rows(frame)
+    assert rows.std() > 1e-2
+    np.testing.assert_allclose(rows, expected, rtol=0, atol=2e-5)
+
+
+def test_positions_are_resampled_as_metas_code_does() -> None:
+    """Place i of the small grid lies at (i + ½) 37 / 16.1 - ½ of the large one; Keys' cubic with a = -0.75."""
+    from cvbench.nets.dinov2 import positions
+
+    line = np.random.default_rng(0).normal(size=37)
+    grid = torch.from_numpy(line).float().repeat(37, 1).flatten()[None, :, None]
+    small = positions(torch.cat([torch.full((1, 1, 1), -5.0), grid], 1))
+    assert (small.shape, float(small[0, 0, 0])) == ((1, 257, 1), -5.0)
+
+    def weight(x: float) -> float:
+        x, a = abs(x), -0.75
+        near = (a + 2) * x**3 - (a + 3) * x**2 + 1
+        return near if x <= 1 else a * (x**3 - 5 * x**2 + 8 * x - 4) if x < 2 else 0.0
+
+    places = [(i + 0.5) * 37 / 16.1 - 0.5 for i in range(1, 15)]
+    expected = [sum(weight(place - k) * line[k] for k in range(37)) for place in places]
+    np.testing.assert_allclose(small[0, 1:, 0].view(16, 16)[8, 1:15], expected, atol=1e-4)
+
+
 @pytest.mark.large
 def test_the_real_clip_is_vit_b_32() -> None:
     probe = load_feature_probe("clip", CPU, init="random")
@@ -375,6 +476,8 @@ def test_the_real_clip_is_vit_b_32() -> None:
         ("i3d-direct224", ["i3d_pretrained_400.pt", "songweige/TATS", "git blob a867b87ac3a9"]),
         ("i3d-short224crop", ["i3d_pretrained_400.pt", "--weights i3d=PATH", "CVBENCH_WEIGHTS"]),
         ("clip", ["open_clip_model.safetensors", "timm/vit_base_patch32_clip_224.openai", "SHA-256 e6d1bd7789aa"]),
+        ("clip-l14-336", ["ViT-L-14-336px.pt", "openaipublic.azureedge.net", "SHA-256 3035c92b3509"]),
+        ("dinov2", ["dinov2_vitl14_pretrain.pth", "dl.fbaipublicfiles.com", "SHA-256 d5383ea8f487"]),
         ("dreamsim", ["dreamsim_ensemble_checkpoint.zip", "ssundaram21/dreamsim", "--weights dreamsim=PATH"]),
     ],
 )

@@ -1,4 +1,4 @@
-"""Distances between two sets of feature rows: Fréchet (FID, FVD) and polynomial MMD (KID, KVD), in float64.
+"""Distances between two sets of feature rows in float64: Fréchet (FID, FVD), MMD (KID, KVD, CMMD).
 
 Rows are samples, columns are features. Nothing here is averaged over batches, and no matrix root is ever taken.
 """
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float64, Int
 from scipy.linalg import eigvalsh, lapack
+from scipy.spatial.distance import cdist
 
 from cvbench.core.errors import UnsuitableInput
 from cvbench.metrics.statistics import Groups, folds, jackknife
@@ -45,7 +46,7 @@ def frechet(x: Features, y: Features) -> float:
     Raises UnsuitableInput for NaN or infinity, differing widths, or fewer than two rows.
     Source: Heusel et al., arXiv 1706.08500; same value as pytorch-fid's `calculate_frechet_distance`.
     """
-    _check(x, y)
+    check_features(x, y)
     if min(len(x), len(y)) > x.shape[1]:
         return frechet_of_moments(*moments(x), *moments(y))
     (mean_x, root_x), (mean_y, root_y) = _root(x), _root(y)
@@ -76,7 +77,7 @@ def moments(x: Features) -> tuple[Float64[np.ndarray, " _d"], Float64[np.ndarray
     """Mean and unbiased covariance in float64, in two passes: a large mean costs no digits."""
     mean = x.mean(axis=0, dtype=np.float64)
     scatter = np.zeros((x.shape[1], x.shape[1]))
-    for block in _blocks(x, 4 * BLOCK):  # float32 features are never copied whole
+    for block in blocks(x, 4 * BLOCK):  # float32 features are never copied whole
         centred = block - mean
         scatter += centred.T @ centred
     return mean, scatter / (len(x) - 1)
@@ -117,7 +118,7 @@ def frechet_extrapolated(x: Features, y: Features, level: float = 0.95, count: i
 
     Source: Chong & Forsyth, arXiv 1911.07023 (who shrink the generated set only).
     """
-    _check(x, y, least=4)
+    check_features(x, y, least=4)
     rng = np.random.default_rng(seed)
     keys_x = rng.random((len(FRACTIONS), len(x)))
     keys_y = keys_x if len(x) == len(y) else rng.random((len(FRACTIONS), len(y)))
@@ -144,7 +145,7 @@ def polynomial_mmd(
     Raises UnsuitableInput as `frechet` does.
     Source: Bińkowski et al., arXiv 1801.01401; same value as `polynomial_mmd` of TATS and LVDM.
     """
-    _check(x, y, least=2 if unbiased else 1)
+    check_features(x, y, least=2 if unbiased else 1)
     kernel = _polynomial(degree, 1 / x.shape[1] if gamma is None else gamma, coef0)
     return float(_mmd(kernel, x, y, np.ones((1, len(x))), np.ones((1, len(y))), unbiased)[0])
 
@@ -156,7 +157,7 @@ def kid(x: Features, y: Features, subsets: int = 100, size: int = 1000, seed: in
     replacement), so equal seeds give equal values. Not multiplied by 1000.
     Raises UnsuitableInput as `frechet` does, and when a set has fewer than `size` rows.
     """
-    _check(x, y, least=max(size, 2))
+    check_features(x, y, least=max(size, 2))
     rng = np.random.RandomState(seed)
     draws = [(rng.choice(len(x), size, replace=False), rng.choice(len(y), size, replace=False)) for _ in range(subsets)]
     if max(len(x), len(y)) ** 2 > subsets * size**2:  # the whole Gram matrix would cost more than all subsets
@@ -167,7 +168,29 @@ def kid(x: Features, y: Features, subsets: int = 100, size: int = 1000, seed: in
     return MeanAndStd(float(values.mean()), float(values.std()))
 
 
-def _check(x: Features, y: Features, least: int = 2) -> None:
+def gaussian_mmd(x: Features, y: Features, sigma: float = 10.0, scale: float = 1000.0) -> float:
+    """Squared MMD with the kernel exp(-|a - b|² / 2σ²), of the whole sets, pairs with themselves included: CMMD.
+
+    CMMD's σ is 10 and its scale 1,000, for embeddings of unit length. The estimator is the biased one, so it is
+    never negative and about 1000 (1 - mean kernel) (1/n + 1/m) for equal distributions: compare at equal n.
+    Raises UnsuitableInput as `frechet` does. Source: Jayasumana et al., arXiv 2401.09603, and its code.
+    """
+    check_features(x, y, least=1)
+    within = sum(_gaussian_sum(z, z, sigma) / len(z) ** 2 for z in (x, y))
+    return scale * max(within - 2 * _gaussian_sum(x, y, sigma) / (len(x) * len(y)), 0.0)
+
+
+def _gaussian_sum(x: Features, y: Features, sigma: float) -> float:
+    """Sum of the kernel over all pairs, by blocks of both; of differences, for squares lose the digits of near rows."""
+    total = 0.0
+    for block in blocks(x):
+        for beside in blocks(y):
+            total += float(np.exp(cdist(block, beside, "sqeuclidean") / (-2 * sigma**2)).sum())
+    return total
+
+
+def check_features(x: Features, y: Features, least: int = 2) -> None:
+    """Raise UnsuitableInput for NaN or infinity, differing widths, or fewer than `least` rows."""
     for which, rows in (("first", x), ("second", y)):
         if rows.ndim != 2 or not rows.shape[1]:
             raise UnsuitableInput(f"the {which} feature set has shape {rows.shape}; give one row a sample: (n, d)")
@@ -181,7 +204,8 @@ def _check(x: Features, y: Features, least: int = 2) -> None:
         )
 
 
-def _blocks(x: Features, rows: int = BLOCK) -> Iterator[Float64[np.ndarray, "_b _d"]]:
+def blocks(x: Features, rows: int = BLOCK) -> Iterator[Float64[np.ndarray, "_b _d"]]:
+    """Return the rows in float64, so many at a time: features are never copied whole."""
     return (x[start : start + rows].astype(np.float64, copy=False) for start in range(0, len(x), rows))
 
 
@@ -283,7 +307,7 @@ def _mmd(
     for rows, members, size in ((x, in_x, size_x), (y, in_y, size_y)):
         total = _sums_within(kernel, rows, members)
         if unbiased:
-            squares = np.concatenate([np.einsum("nd,nd->n", block, block) for block in _blocks(rows)])
+            squares = np.concatenate([np.einsum("nd,nd->n", block, block) for block in blocks(rows)])
             within += (total - members @ kernel(squares)) / (size * (size - 1))
         else:
             within += total / size**2
@@ -293,9 +317,9 @@ def _mmd(
 def _sums_within(kernel: Kernel, x: Features, members: Float64[np.ndarray, "_k _n"]) -> Float64[np.ndarray, " _k"]:
     """Sum of the kernel over each subset times itself: the Gram matrix is symmetric, half of its blocks are enough."""
     total = np.zeros(len(members))
-    for start, block in enumerate(_blocks(x)):
+    for start, block in enumerate(blocks(x)):
         mine = members[:, start * BLOCK : (start + 1) * BLOCK]
-        for other, beside in enumerate(_blocks(x[: (start + 1) * BLOCK])):
+        for other, beside in enumerate(blocks(x[: (start + 1) * BLOCK])):
             theirs = members[:, other * BLOCK : (other + 1) * BLOCK]
             sums = np.einsum("km,km->k", mine @ kernel(block @ beside.T), theirs)
             total += sums if other == start else 2 * sums
@@ -311,7 +335,7 @@ def _subset_sums(
 ) -> Float64[np.ndarray, " _k"]:
     """Sum of the kernel over each subset of x times the subset of y, Gram matrix by blocks of rows."""
     y, total = y.astype(np.float64, copy=False), np.zeros(len(in_x))
-    for start, block in enumerate(_blocks(x)):
+    for start, block in enumerate(blocks(x)):
         members = in_x[:, start * BLOCK : (start + 1) * BLOCK]
         total += np.einsum("km,km->k", members @ kernel(block @ y.T), in_y)
     return total

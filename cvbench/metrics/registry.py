@@ -145,6 +145,20 @@ def kid(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Estima
     return Estimate(kid(x, y, size=min(1000, len(x), len(y))).mean)
 
 
+def cmmd(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Estimate:
+    """Squared MMD with CMMD's Gaussian kernel, σ = 10, times 1,000; of the whole sets, biased as in its code."""
+    from cvbench.metrics.distances import gaussian_mmd
+
+    return Estimate(gaussian_mmd(x, y))
+
+
+def mind(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Estimate:
+    """Monge Inception Distance with a jackknife interval over samples. See `cvbench.metrics.sliced`."""
+    from cvbench.metrics.sliced import mind, mind_interval
+
+    return Estimate(mind(x, y), *(mind_interval(x, y, groups, targets) or (None, None)))
+
+
 Distance = Callable[[np.ndarray, np.ndarray, Groups, Groups], Estimate]
 
 
@@ -320,6 +334,17 @@ METRICS = {
         "i3d-short224crop", "rFVD-StyleGAN", 2, frechet, "FVD with StyleGAN-V's resize and crop", tolerance=0.5,
         reduced_by=("fvd_batch",),
     ),
+    "rfdd": _of_sets("dinov2", "rFDD", 2, frechet, "Fréchet distance of DINOv2's class tokens", tolerance=0.5),
+    "rcmmd": _of_sets(
+        "clip-l14-336", "rCMMD", 3, cmmd, "MMD of CLIP ViT-L/14's embeddings at 336², Gaussian kernel, × 1,000",
+        tolerance=0.01, least=0.0,
+    ),
+    "rmind": _of_sets(
+        "inception", "rMIND", 2, mind, "sliced Wasserstein distance of Inception's features", tolerance=0.5, least=0.0
+    ),
+    "rmind-i3d": _of_sets(
+        "i3d-direct224", "rMIND-I3D", 2, mind, "the same of I3D's logits of clips", tolerance=0.5, least=0.0
+    ),
     "ssim-down": _ssim("down", "SSIM (down)", "SSIM after averaging by round(min side / 256)"),
     "ssim-uniform7": _ssim("uniform7", "SSIM (7 × 7)", "SSIM of scikit-image's default: uniform, sample covariance"),
     "ssim-padded": _ssim("padded", "SSIM (padded)", "SSIM of the whole picture, its border mirrored"),
@@ -350,6 +375,12 @@ METRICS = {
     "fvd-stylegan": _generated(
         "i3d-short224crop", "FVD-StyleGAN", 2, frechet_of_sets, "FVD of clips with short side 224, cropped"
     ),
+    "fdd": _generated("dinov2", "FDD", 2, frechet_of_sets, "Fréchet distance of DINOv2 ViT-L/14's class tokens"),
+    "cmmd": _generated(
+        "clip-l14-336", "CMMD", 3, cmmd, "MMD of CLIP ViT-L/14's embeddings at 336², Gaussian kernel, × 1,000"
+    ),
+    "mind": _generated("inception", "MIND", 2, mind, "sliced Wasserstein distance of Inception's features"),
+    "mind-i3d": _generated("i3d-direct224", "MIND-I3D", 2, mind, "the same of I3D's logits of clips"),
     "clip": _derived("clip-text", "CLIP", "clip", cosines, "prompt", "cosine of CLIP's embeddings, picture and prompt"),
     "frame-consistency": _derived(
         "clip-frames", "Frame consistency", "clip", frame_consistency, "", "CLIP's cosine over all pairs of frames"
@@ -492,6 +523,9 @@ def sample_values(record: RunRecord, name: str) -> dict[tuple[str, str], float]:
 
 
 FEW = 2048  # rows below which Fréchet distances are biased by units (Chong & Forsyth 2020)
+FRECHETS = (frechet, frechet_of_sets, frechet_infinite)
+ENOUGH: dict[Distance | None, int] = {**dict.fromkeys(FRECHETS, FEW), cmmd: FEW, mind: 5000}
+"""Rows from which the bias of a distance is no news; unbiased estimators need none."""
 
 
 def in_batches(name: str, protocol: EvalProtocol) -> int:
@@ -550,8 +584,9 @@ def _of_run(distance: Distance, rows: Rows, targets: Rows) -> float:
 
 def few(name: str, n: int, d: int) -> str:
     """Say when a set is too small for its metric; unbiased estimators need no such word."""
-    if METRICS[name].distance not in (frechet, frechet_of_sets, frechet_infinite) or n >= FEW:
+    enough = ENOUGH.get(METRICS[name].distance, 0)
+    if n >= enough:
         return ""
-    if n <= d:
+    if n <= d and METRICS[name].distance in FRECHETS:
         return f"**under-sampled**: {n} rows in {d} dimensions; compare only at equal n"
-    return f"n = {n} < {FEW}: biased upwards; compare only at equal n"
+    return f"n = {n} < {enough}: biased upwards; compare only at equal n"

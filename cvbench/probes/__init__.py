@@ -219,6 +219,16 @@ CLIP_PROGRAM = Source(
     url="https://openaipublic.azureedge.net/clip/models/40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af/ViT-B-32.pt",
     sha256="40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af",
 )
+CLIP_LARGE_PROGRAM = Source(
+    ("ViT-L-14-336px.pt",),
+    url="https://openaipublic.azureedge.net/clip/models/3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02/ViT-L-14-336px.pt",
+    sha256="3035c92b350959924f9f00213499208652fc7ea050643e8b385c2dac08641f02",
+)
+_DINOV2 = Source(
+    ("dinov2_vitl14_pretrain.pth",),
+    url="https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
+    sha256="d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428",
+)
 _CLIP = Source(
     ("open_clip_model.safetensors",),
     repo="timm/vit_base_patch32_clip_224.openai",
@@ -262,6 +272,20 @@ FEATURES: dict[str, FeatureEntry] = {
         512,
         {"clip": (_CLIP, CLIP_PROGRAM)},
         variant="ViT-B-32",
+    ),
+    "clip-l14-336": FeatureEntry(
+        "cvbench.probes.features:square_clip",
+        "open_clip-ViT-L-14-336-openai-square-1",
+        768,
+        {"clip-l14-336": (CLIP_LARGE_PROGRAM,)},
+        variant="ViT-L-14-336",
+    ),
+    "dinov2": FeatureEntry(
+        "cvbench.probes.features:dinov2",
+        "dinov2-vitl14-224-1",
+        1024,
+        {"dinov2": (_DINOV2,)},
+        variant="vit_large_patch14_dinov2",
     ),
     "dreamsim": FeatureEntry(
         "cvbench.probes.features:dreamsim",

@@ -1,4 +1,4 @@
-"""Feature rows of one video: Inception for FID, I3D for FVD, CLIP for text and consistency, DreamSim for PIC.
+"""Feature rows of one video: Inception for FID, I3D for FVD, CLIP for text and CMMD, DreamSim for PIC, DINOv2 for FDD.
 
 Networks see a fixed number of frames at a time, the last batch filled up: a row depends on its own frame (or clip)
 alone, whatever it is measured with, and memory stays bounded.
@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from cvbench.core.errors import BadWeights, Unavailable, UnsuitableInput
 from cvbench.nets import i3d
 from cvbench.nets.arithmetic import arithmetic
+from cvbench.nets.dinov2 import DinoV2
+from cvbench.nets.dinov2 import read_state as read_dinov2
 from cvbench.nets.dreamsim import SIDE, DreamSim, read_state
 from cvbench.nets.inception import FidInception, prepare, prepare_tf1
 from cvbench.nets.tensors import Video
-from cvbench.probes import CLIP_PROGRAM, I3D_PROGRAM, I3D_STATE, FeatureLoading, FeatureRows
+from cvbench.probes import CLIP_LARGE_PROGRAM, CLIP_PROGRAM, I3D_PROGRAM, I3D_STATE, FeatureLoading, FeatureRows
 from cvbench.weights import file_digest, fit, git_blob, read_tensors, weights_file
 
 FRAMES_AT_ONCE = {"cpu": 1}
@@ -159,14 +161,34 @@ class ClipNetwork:
         return rows
 
 
-class Similarity:
-    """DreamSim's embedding of each frame, of unit length: 1 - cosine of two is their DreamSim distance (PIC)."""
+class SquareClip(ClipNetwork):
+    """The same of the middle square of each frame, cut out first and resized then, as CMMD's code does it."""
+
+    def __init__(self, net: nn.Module, name: str, version: str, device: torch.device) -> None:
+        super().__init__(net, name, version, device)
+        from torchvision.transforms import Compose, Lambda
+
+        self.preprocess = Compose([Lambda(middle_square), self.preprocess])
+
+
+def middle_square(picture: Image.Image) -> Image.Image:
+    """Return the largest square in the middle of a picture, its odd pixel left at the right and at the bottom."""
+    side = min(picture.size)
+    left, top = ((extent - side) // 2 for extent in picture.size)
+    return picture.crop((left, top, left + side, top + side))
+
+
+class Squeezed:
+    """A network's row of each frame squeezed to 224×224: DreamSim's embedding (PIC), DINOv2's class token (FDD).
+
+    DreamSim's are of unit length: 1 - cosine of two is their DreamSim distance.
+    """
 
     def __init__(self, net: nn.Module, version: str, device: torch.device) -> None:
         self.net, self.version, self.device = net, version, device
 
     def rows(self, video: Video) -> FeatureRows:
-        """One row a frame, squeezed to 224×224 whatever its aspect ratio, as the package does."""
+        """One row a frame, resized by Pillow whatever its aspect ratio, as dreamsim and dgm-eval do."""
         return in_batches(frames_of(video), lambda frames: self.net(self._prepared(frames)), self.device)
 
     def _prepared(self, frames: Frames) -> Tensor:
@@ -246,23 +268,41 @@ def _i3d_state(path: Path) -> State:
 
 def clip(loading: FeatureLoading) -> ClipNetwork:
     """Build the probe on open_clip's network `variant`. Raises BadWeights for another network's weights."""
+    return ClipNetwork(_clip_network(loading), loading.variant, loading.version, loading.device)
+
+
+def square_clip(loading: FeatureLoading) -> SquareClip:
+    """Build the probe of CMMD. Raises BadWeights for another network's weights."""
+    return SquareClip(_clip_network(loading), loading.variant, loading.version, loading.device)
+
+
+def _clip_network(loading: FeatureLoading) -> nn.Module:
     import open_clip
 
     config = open_clip.get_model_config(loading.variant)
-    net = _network(lambda: open_clip.CLIP(**config, quick_gelu=True), _clip_state, loading)
-    return ClipNetwork(net, loading.variant, loading.version, loading.device)
+    return _network(lambda: open_clip.CLIP(**config, quick_gelu=True), _clip_state, loading)
 
 
 def _clip_state(path: Path) -> State:
     """Read open_clip's file, or OpenAI's own, a program of which only the tensors are used."""
     file = weights_file(path)
-    published = file_digest(file) == CLIP_PROGRAM.sha256
+    published = file_digest(file) in (CLIP_PROGRAM.sha256, CLIP_LARGE_PROGRAM.sha256)
     state = load_program(file).state_dict() if published else read_tensors(file)
     settings = ("input_resolution", "context_length", "vocab_size")
     return {name: tensor for name, tensor in state.items() if name not in settings}
 
 
-def dreamsim(loading: FeatureLoading) -> Similarity:
+def dinov2(loading: FeatureLoading) -> Squeezed:
+    """Build FDD's probe on timm's network `variant`. Raises BadWeights for another network's weights."""
+    net = _network(lambda: DinoV2(loading.variant), _dinov2_state, loading)
+    return Squeezed(net, loading.version, loading.device)
+
+
+def _dinov2_state(path: Path) -> State:
+    return read_dinov2(read_tensors(weights_file(path)))
+
+
+def dreamsim(loading: FeatureLoading) -> Squeezed:
     """Build PIC's probe. Raises Unavailable when the package cannot be imported, BadWeights for other weights."""
     try:
         importlib.import_module("dreamsim")
@@ -271,7 +311,7 @@ def dreamsim(loading: FeatureLoading) -> Similarity:
             f"PIC needs the package dreamsim, whose import fails ({type(error).__name__}: {error})"
         ) from error
     net = _network(DreamSim, lambda path: read_state(path, loading.files[1]), loading)
-    return Similarity(net, loading.version, loading.device)
+    return Squeezed(net, loading.version, loading.device)
 
 
 def _network(make: Callable[[], nn.Module], read: Callable[[Path], State], loading: FeatureLoading) -> nn.Module:

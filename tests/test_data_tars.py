@@ -19,7 +19,7 @@ from cvbench.cli import run_program
 from cvbench.core.errors import UnreadableSample, UsageError
 from cvbench.core.records import read_records
 from cvbench.core.types import Sampling
-from cvbench.data import open_dataset, tars
+from cvbench.data import open_dataset, packed, tars
 
 
 def png(seed: int) -> bytes:
@@ -85,7 +85,7 @@ def test_shards_hold_samples_with_captions(shards: Path) -> None:
     ],
 )
 def test_ranges_are_spelt_out(text: str, expected: list[str]) -> None:
-    assert tars.shards_of(text) == expected
+    assert packed.shards_of(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_damage_within_a_member_is_found(tmp_path: Path) -> None:
     content = bytearray(png(0))
     content[len(content) // 2] ^= 1
     (item,) = open_dataset(str(shard(tmp_path / "x.tar", {"0.png": bytes(content)})), {}).items
-    with pytest.raises(UnreadableSample, match=r"0\.png"):
+    with pytest.raises(UnreadableSample, match="x/0: "):
         item.read(Sampling())
 
 
@@ -198,10 +198,12 @@ class Ranged(http.server.SimpleHTTPRequestHandler):
         if not wanted or not path.is_file():
             super().do_GET()
             return
-        first, content = int(wanted[1]), path.read_bytes()
-        part = content[first : int(wanted[2]) + 1]
+        first = int(wanted[1])
+        with path.open("rb") as file:
+            file.seek(first)
+            part = file.read(int(wanted[2]) + 1 - first)
         self.send_response(206)
-        self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{len(content)}")
+        self.send_header("Content-Range", f"bytes {first}-{first + len(part) - 1}/{path.stat().st_size}")
         self.send_header("Content-Length", str(len(part)))
         self.end_headers()
         self.wfile.write(part)

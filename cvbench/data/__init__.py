@@ -10,8 +10,11 @@ from cvbench.core.text import check_name
 from cvbench.data.dataset import Dataset, DatasetEntry, Item, read_stable, windowed
 from cvbench.data.files import Reader, escaped
 from cvbench.data.folder import home, open_path, there
+from cvbench.data.hub import on_hub, open_hub
 from cvbench.data.named import DATASETS, drawing
-from cvbench.data.tars import is_address, is_tars, open_tars
+from cvbench.data.packed import is_address
+from cvbench.data.parquet import is_parquet, open_parquet
+from cvbench.data.tars import is_tars, open_tars
 
 __all__ = ["DATASETS", "Dataset", "DatasetEntry", "Item", "Pick", "labelled", "open_dataset", "read_stable", "windowed"]
 
@@ -22,7 +25,7 @@ Pick: TypeAlias = Literal["first", "hash"]
 def open_dataset(
     spec: str, roots: Mapping[str, Path], limit: int | None = None, reader: Reader = "pyav", pick: Pick = "first"
 ) -> Dataset:
-    """Open NAME, NAME=PATH or PATH (a folder, file, glob, tar shards or their address), of which `limit` items.
+    """Open NAME, NAME=PATH or PATH (a folder, file, glob, tar shards, Parquet, an address), of which `limit` items.
 
     `pick` says which: the first, or by "hash" those whose ids have the smallest SHA-256, in that order: whoever has the
     same data set takes the same ones, however it is ordered or cut.
@@ -55,9 +58,12 @@ def find(spec: str, roots: Mapping[str, Path], reader: Reader) -> Dataset:
     if name in DATASETS:
         root = home(place) if equals and place else root_of(name, roots)
         dataset = replace(open_named(name, root, reader), place=located(root) if root != Path() else "")
-    elif is_address(text) or (is_tars(text) and not home(text).is_dir()):
+    elif on_hub(text):
+        dataset, place = open_hub(text, reader)
+        dataset = replace(dataset, place=place)
+    elif is_address(text) or ((is_tars(text) or is_parquet(text)) and not home(text).is_dir()):
         place = text if is_address(text) else located(home(text))
-        dataset = replace(open_tars(text, reader), place=place)
+        dataset = replace((open_parquet if is_parquet(text) else open_tars)(text, reader), place=place)
     elif there(text) or not is_name(text):
         dataset = replace(open_path(text, reader), place=located(home(text)))
     else:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import scene
+from PIL import Image
 from torchmetrics import MetricCollection
 
 from cvbench.core.errors import BadOutput, BadRange, UnknownName, UnsuitableInput, UsageError
@@ -23,6 +24,7 @@ from cvbench.metrics import METRICS
 from cvbench.metrics.registry import average_of, meant
 from cvbench.probes import load_feature_probe
 from cvbench.probes.perceptual import Lpips
+from cvbench.tasks import scoring
 from cvbench.tasks.evaluation import Plan
 from cvbench.tasks.request import Request
 
@@ -59,8 +61,6 @@ def networks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def clips(tmp_path: Path) -> Path:
-    from PIL import Image
-
     for n in range(4):
         for k, frame in enumerate(scene(9, 48, 64, n).transpose(1, 2, 3, 0)):
             path = tmp_path / "clips" / f"clip{n}" / f"{k:05d}.png"
@@ -151,6 +151,11 @@ def test_what_fields_say_of_bytes_is_heeded(clips: Path) -> None:
         (ours.PSNR, {"through": "h264-crf23"}),
         (ours.RFVD, {"fvd_batch": 2}),
         (ours.FVD, {"fvd_batch": 2}),
+        (ours.KVD, {"fvd_batch": 2}),
+        (ours.FVD, {"through": "h264-crf23"}),
+        (ours.FID, {"fid_resize": "tf1"}),
+        (ours.FVD, {"fvd_prefixes": True}),
+        (ours.FID, {"remap": "half"}),
         (ours.SSIM, {"average": "batches-4"}),
         (ours.PSNR, {"windows": "all"}),
     ],
@@ -158,6 +163,11 @@ def test_what_fields_say_of_bytes_is_heeded(clips: Path) -> None:
 def test_fields_that_tensors_alone_cannot_meet_are_refused(make: Any, changes: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(changes))):
         make(protocol=replace(PROTOCOL, **changes))
+
+
+def test_what_a_metric_does_not_heed_is_not_refused() -> None:
+    assert ours.RKVD(protocol=replace(PROTOCOL, fvd_batch=2)).metric == "rkvd"
+    assert ours.FID(protocol=replace(PROTOCOL, average="batches-4", windows="all")).metric == "fid"
 
 
 def test_plain_names_mean_what_the_protocol_says() -> None:
@@ -171,12 +181,40 @@ def test_plain_names_mean_what_the_protocol_says() -> None:
 
 @pytest.mark.large
 def test_distances_of_sets_are_the_tables_to_the_last_bit(clips: Path) -> None:
-    classes = {"rfid": ours.RFID, "rkid": ours.RKID, "rfvd": ours.RFVD}
+    classes = {"rfid": ours.RFID, "rkid": ours.RKID, "rfvd": ours.RFVD, "rkvd": ours.RKVD}
     record = table(clips, tuple(classes))
     metrics = MetricCollection({name: make(init="random") for name, make in classes.items()})
     for preds, target in reversed(batches(clips)):  # the order of samples moves nothing
         metrics.update(preds, target)
     assert {n: float(v) for n, v in metrics.compute().items()} == {n: record.scores[n].value for n in classes}
+
+
+GENERATED: dict[str, Callable[..., ours.OfGenerated]] = {
+    "fid": ours.FID, "kid": ours.KID, "fvd": ours.FVD, "kvd": ours.KVD
+}  # fmt: skip
+
+
+def of_files(clips: Path, folder: Path, **options: Any) -> tuple[dict[str, float], dict[str, float]]:
+    """Scores of generated clips by `cvbench score`, which reads files, and by torchmetrics, given floats."""
+    for k, video in enumerate(preds for preds, _ in batches(clips) for preds in preds):
+        for t, frame in enumerate((video * 255).round().byte().permute(1, 2, 3, 0).numpy()):
+            path = folder / f"made{k}" / f"{t:05d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(frame).save(path)
+    record = scoring.score(folder, clips, list(GENERATED), protocol=PROTOCOL, device="cpu", **options)
+    mine = {name: make(protocol=PROTOCOL, **options) for name, make in GENERATED.items()}
+    for metric in mine.values():
+        for preds, target in reversed(batches(clips)):
+            metric.update(target, real=True)
+            metric.update(preds, real=False)
+    return {n: s.value for n, s in record.scores.items()}, {n: float(m.compute()) for n, m in mine.items()}
+
+
+@pytest.mark.large
+def test_generated_sets_are_those_of_score_to_the_last_bit(clips: Path, tmp_path: Path) -> None:
+    table, mine = of_files(clips, tmp_path / "made", init="random")
+    assert list(table) == list(GENERATED)
+    assert table == mine
 
 
 class Means:
@@ -195,9 +233,27 @@ def light(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("light")
-@pytest.mark.parametrize("name", ["fid", "kid", "fvd", "kvd"])
+def test_generated_sets_are_prepared_and_ordered_as_score_does(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "load_feature_probe", lambda *_: Means())
+    table, mine = of_files(clips, tmp_path / "made", init="random")
+    assert list(table) == list(GENERATED)
+    assert table == mine
+
+
+@pytest.mark.parametrize(
+    "images", [torch.rand(2, 3, 9, 9) * 255, torch.rand(2, 3, 9, 9) - 1, torch.full((2, 3, 9, 9), float("nan"))]
+)
+def test_generated_pixels_out_of_range_are_refused(images: torch.Tensor) -> None:
+    with pytest.raises(UnsuitableInput, match="in \\[0, 1\\]"):
+        ours.FID().update(images, real=False)
+
+
+@pytest.mark.usefixtures("light")
+@pytest.mark.parametrize("name", GENERATED)
 def test_generated_sets_take_either_side_and_any_order(name: str, clips: Path) -> None:
-    make = {"fid": ours.FID, "kid": ours.KID, "fvd": ours.FVD, "kvd": ours.KVD}[name]
+    make = GENERATED[name]
     forwards, backwards = make(), make()
     for preds, target in batches(clips):
         forwards.update(target, real=True)

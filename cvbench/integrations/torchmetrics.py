@@ -19,17 +19,19 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from cvbench.core.errors import Unavailable, UnknownName, UnsuitableInput, UsageError
+from cvbench.core.errors import Unavailable, UnsuitableInput, UsageError
+from cvbench.core.fields import refuse_undone
 from cvbench.core.protocol import EvalProtocol
 from cvbench.core.protocol import protocol as named_protocol
-from cvbench.engine.coding import check_output
+from cvbench.engine.coding import check_output, quantize
 from cvbench.engine.measuring import compared
 from cvbench.engine.shown import Showing, Side
-from cvbench.metrics import ALIASES, METRICS, distances, registry
+from cvbench.metrics import METRICS, distances, registry
 from cvbench.nets.inception import prepare
 from cvbench.nets.tensors import Video, Videos
 from cvbench.probes import FEATURES, PROBES, FeatureProbe, PairProbe, load_feature_probe, load_probe
 from cvbench.probes.features import frames_of, in_batches
+from cvbench.tasks.scoring.score import UNDONE
 from cvbench.weights import read_tensors, weights_file
 
 Init = Literal["weights", "random"]
@@ -71,11 +73,11 @@ class TableMetric(Metric):
     ) -> None:
         super().__init__(**options)
         self.protocol = named_protocol(protocol) if isinstance(protocol, str) else protocol
-        self.metric, self.init = registry.meant(metric, self.protocol), init
+        plain = registry.meant(metric, self.protocol)
+        task = METRICS[plain].task if plain in METRICS else "reconstruction"
+        (self.metric,), self.init = registry.resolve([metric], self.protocol, task), init
         self.weights = Path(weights) if weights else None
-        if self.metric not in METRICS:
-            raise UnknownName("metric", metric, [*METRICS, *ALIASES])
-        if unmet := _unmet(METRICS[self.metric], self.protocol):
+        if unmet := _unmet(self.metric, self.protocol):
             raise UsageError(
                 f"{self.metric}: {unmet} of the protocol cannot be kept to from pixels alone; use cvbench.evaluate"
             )
@@ -92,18 +94,18 @@ class TableMetric(Metric):
             yield showing.recon(recon.clamp(0, 1), recon), showing.target(video), video
 
 
-def _unmet(metric: registry.Metric, protocol: EvalProtocol) -> str:
+def _unmet(name: str, protocol: EvalProtocol) -> str:
     """Name what a protocol asks for that tensors alone do not tell, "" where there is nothing."""
+    metric = METRICS[name]
     if metric.distance:
-        held = {"fvd_batch": bool(protocol.fvd_batch) and metric.probe.startswith("i3d")}
+        held = {"fvd_batch": registry.in_batches(name, protocol) > 0}
     else:
         average = registry.average_of(metric, protocol)
         held = {
             "average": average.startswith("batches"),
             "windows": protocol.windows == "all" and average == "clips",
         }
-    if metric.task == "reconstruction":
-        held["through"] = protocol.through not in ("none", "png")
+    held["through"] = protocol.through not in ("none", "png")
     return ", ".join(f"{name}={getattr(protocol, name)}" for name, found in held.items() if found)
 
 
@@ -205,12 +207,21 @@ class OfReconstructions(OfSets):
 
 
 class OfGenerated(OfSets):
-    """A distance of generated and real samples; `update(images, real=True)` takes either, as torchmetrics' FID does."""
+    """A distance of generated and real samples; `update(images, real=True)` takes either, as torchmetrics' FID does.
+
+    What a generator leaves as floats becomes bytes first, as in the files that `cvbench score` reads.
+    """
+
+    def __init__(self, metric: str, **options: Any) -> None:
+        super().__init__(metric, **options)
+        refuse_undone(self.protocol, UNDONE, "samples of sets")
 
     def update(self, imgs: Tensor, real: bool) -> None:
         """Describe samples of one of the sets."""
-        videos = _videos(imgs, "imgs")
-        self._add(videos, "target_" if real else "", [_content(video) for video in videos])
+        p, videos = self.protocol, _in_range(_videos(imgs, "imgs"), "imgs")
+        videos = quantize(videos) if p.resizer != "float" and p.cast == "none" else videos
+        shown = torch.stack([Showing(p).target(video).features for video in videos])
+        self._add(shown, "target_" if real else "", [_content(video) for video in videos])
 
 
 class PSNR(Paired):
@@ -359,16 +370,21 @@ def _pairs(preds: Tensor, target: Tensor) -> Iterator[tuple[Video, Video]]:
     recons, targets = _videos(preds, "preds"), _videos(target, "target")
     if recons.shape != targets.shape:
         raise UnsuitableInput(f"preds is {tuple(preds.shape)} and target {tuple(target.shape)}; give equal shapes")
-    low, high = targets.aminmax()
-    if low < 0 or high > 1:
-        raise UnsuitableInput(f"target lies in [{low:.3g}, {high:.3g}]; give pixels in [0, 1]")
-    for recon, video in zip(recons, targets, strict=True):
+    for recon, video in zip(recons, _in_range(targets, "target"), strict=True):
         check_output(recon, video)
         yield recon, video
 
 
+def _in_range(videos: Videos, name: str) -> Videos:
+    """Return videos as they are. Raises UnsuitableInput for pixels outside [0, 1], and for what is no number."""
+    low, high = videos.aminmax()
+    if not (low >= 0 and high <= 1):
+        raise UnsuitableInput(f"{name} lies in [{low:.3g}, {high:.3g}]; give pixels in [0, 1]")
+    return videos
+
+
 def _content(video: Video) -> int:
-    """Return the beginning of the SHA-256 that a data set's sample of these pixels has."""
+    """Return the beginning of the SHA-256 that a data set's sample of these pixels has, where it is bytes there."""
     pixels = (video * 255).round().byte().cpu().numpy()
     found = hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes())
     return int(found.hexdigest()[:ORDER], 16)

@@ -1,3 +1,4 @@
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -200,7 +201,20 @@ def test_every_snippet_of_a_page_runs(page: str, monkeypatch: pytest.MonkeyPatch
         exec(compile(block, page, "exec"), {"__name__": page})
 
 
+def test_the_notebook_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    monkeypatch.chdir(ROOT / "docs")
+    cells = json.loads(Path("data-frames.ipynb").read_text(encoding="utf-8"))["cells"]
+    shown: dict[str, object] = {}
+    for cell in (cell for cell in cells if cell["cell_type"] == "code"):
+        assert not cell["outputs"], "outputs are made when the site is built"
+        exec(compile("".join(cell["source"]), "data-frames.ipynb", "exec"), shown)
+    assert len(shown["difference"]) == 3  # type: ignore[arg-type]
+
+
 def test_the_site_has_every_page() -> None:
-    """Building it, without a warning, is a step of `.ci/run`."""
-    listed = set(re.findall(r"[\w-]+\.md", (ROOT / ".ci" / "mkdocs.yml").read_text()))
-    assert {page.name for page in (ROOT / "docs").glob("*.md")} <= listed
+    """Building it, without a warning, is a step of `.ci/run`; it executes the notebook, too."""
+    listed = set(re.findall(r"[\w-]+\.(?:md|ipynb)", (ROOT / ".ci" / "mkdocs.yml").read_text()))
+    assert {page.name for kind in ("*.md", "*.ipynb") for page in (ROOT / "docs").glob(kind)} <= listed

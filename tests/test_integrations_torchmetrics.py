@@ -12,7 +12,7 @@ from conftest import scene
 from PIL import Image
 from torchmetrics import MetricCollection
 
-from cvbench.core.errors import BadOutput, BadRange, UnknownName, UnsuitableInput, UsageError
+from cvbench.core.errors import BadOutput, BadRange, Unavailable, UnknownName, UnsuitableInput, UsageError
 from cvbench.core.protocol import PROTOCOLS, EvalProtocol
 from cvbench.core.records import RunRecord
 from cvbench.data import open_dataset
@@ -343,6 +343,16 @@ def test_names_are_checked() -> None:
     for wrong, make in (("rfid", ours.Paired), ("bpp", ours.Paired), ("psnr", ours.OfReconstructions)):
         with pytest.raises(UsageError):
             make(wrong)
+
+
+def test_networks_are_of_their_metrics() -> None:
+    for make in (ours.FVD, ours.RKVD):
+        with pytest.raises(UsageError, match="leave it out"):
+            make(network="pytorch-fid")
+    with pytest.raises(UsageError, match="leave it out"):
+        ours.FID(network="torch-fidelity")
+    with pytest.raises(Unavailable, match="weights=PATH"):
+        ours.FID(network="pytorch-fid").update(torch.rand(2, 3, 9, 9), real=True)
 
 
 def test_metrics_are_cloned_pickled_and_told_which_way_is_better() -> None:

@@ -108,7 +108,7 @@ def padded_size(size: tuple[int, int, int], traits: Traits) -> tuple[int, int, i
 
 def quantize(videos: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Round to the nearest of 256 levels: the one place where reconstructions become 8-bit."""
-    return (videos * 255).round() / 255
+    return (videos * 255).round_().div_(255)
 
 
 def padded_as(videos: Videos, padding: Padding) -> Padded:

@@ -158,6 +158,8 @@ class OfSets(TableMetric):
         super().__init__(metric, **options)
         if not METRICS[self.metric].distance:
             raise UsageError(f"{metric} compares no sets")
+        if network != "cvbench" and (network, METRICS[self.metric].network) != ("pytorch-fid", "inception"):
+            raise UsageError(f"network={network!r} does not describe samples for {metric}; leave it out")
         self.network = network
         for side in ("", "target_"):
             for state in ("features", "counts", "order"):

@@ -22,7 +22,7 @@ from cvbench.core.suites import Suite, load_suite
 from cvbench.data import DATASETS
 from cvbench.metrics import METRICS, resolve
 from cvbench.models import MODELS, called, labelled
-from cvbench.probes import FEATURES, PROBES, known_weights
+from cvbench.probes import FEATURES, PROBES, known_weights, weights_of
 from cvbench.store import cache_root
 from cvbench.tasks.finished import GPUS
 from cvbench.weights import Source
@@ -162,10 +162,8 @@ def sources_of_metrics(names: Iterable[str]) -> dict[str, Source | None]:
     """Return by name the source of the weights that metrics need, None of those that need none."""
     found: dict[str, Source | None] = {}
     for probe in dict.fromkeys(METRICS[name].probe for name in sorted(names)):
-        if probe in FEATURES:
-            found |= {name: sources[0] for name, sources in FEATURES[probe].weights.items()}
-        else:
-            found[probe] = PROBES[probe].source if probe in PROBES else None
+        needed = weights_of(probe) if probe in FEATURES or probe in PROBES else {}
+        found |= {name: sources[0] for name, sources in needed.items()} or {probe: None}
     return found
 
 

@@ -86,7 +86,8 @@ def shares_of(request: "Request", dataset: "Dataset", store: FileStore) -> Itera
 
     setting = request.setting
     subjects, _ = line_up(request, setting)
-    task = Reconstruction(request, dataset, subjects, Probes(request.metrics, setting.device, request.weights), store)
+    probes = Probes(request.metrics, setting.device, request.weights, protocol=request.protocol)
+    task = Reconstruction(request, dataset, subjects, probes, store)
     samples = [recalled(i, item, request.protocol, store) for i, item in enumerate(dataset.items)]
     known = [sample for sample in samples if sample]
     for subject in subjects:

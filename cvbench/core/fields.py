@@ -159,6 +159,13 @@ class EvalProtocol:
     through_side: Literal["both", "recon"] = _at(
         "measure", "file's side", "both", "which side passes the file: both, or the reconstruction alone"
     )
+    display: Literal["standard_4k", "standard_fhd", "standard_phone", "standard_hmd"] = _at(
+        "measure", "display", "standard_4k", "what cvvdp shows frames on, by the package's names: a monitor of 30 inches"
+        " and 3840 × 2160 px, or of 24 inches and 1920 × 1080 px, both from two heights; a phone; a headset",
+    )  # fmt: skip
+    display_fps: int = _at(
+        "measure", "display", 30, "frames a second at which cvvdp shows clips, whatever their stride"
+    )
     ssim: Literal["gauss", "down", "uniform7", "padded", "padded-signed"] = _at(
         "reduce", "ssim", "gauss", "what plain `ssim` means: gauss window 11, valid region; down: the same after"
         " averaging by round(min side / 256); uniform7: 7 × 7 uniform, sample covariance; padded: gauss, border"
@@ -317,7 +324,7 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-LEAST = {"frames": 1, "stride": 1, "rate": 1, "start": 0, "seed": 0, "window": 0, "through_fps": 1, "fvd_batch": 0}
+LEAST = {"frames": 1, "stride": 1, "rate": 1, "start": 0, "seed": 0, "window": 0, "through_fps": 1, "display_fps": 1, "fvd_batch": 0}
 """The least that a number can be."""
 
 

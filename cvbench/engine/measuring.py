@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from cvbench.core.errors import CvbenchError, UnsuitableInput
+from cvbench.core.protocol import EvalProtocol
 from cvbench.engine.clock import stage
 from cvbench.engine.coding import Coded, Pixels8, describe, in_flight
 from cvbench.metrics import METRICS
@@ -17,12 +18,14 @@ from cvbench.nets.arithmetic import arithmetic
 from cvbench.nets.tensors import Video
 from cvbench.probes import (
     FEATURES,
+    PLAIN,
     PROBES,
     FeatureProbe,
     PairProbe,
     feature_loading,
     load_feature_probe,
     load_probe,
+    probe_version,
 )
 from cvbench.probes.bits import bits_of
 
@@ -44,10 +47,11 @@ class Probes:
         weights: Mapping[str, Path],
         init: Literal["weights", "random"] = "weights",
         seed: int = 0,
+        protocol: EvalProtocol = PLAIN,
     ) -> None:
         self.metrics = list(metric_names)
         self.names = list(dict.fromkeys(METRICS[name].network for name in self.metrics))
-        self.device, self.weights = device, weights
+        self.device, self.weights, self.protocol = device, weights, protocol
         self.init, self.seed = init, seed
         self.pairs: dict[str, PairProbe] = {}
         self.features: dict[str, FeatureProbe] = {}
@@ -56,9 +60,9 @@ class Probes:
 
     def _version(self, name: str) -> str:
         """Return a probe's version without building it; that of a feature probe holds its weights' hash."""
-        if name in PROBES:
-            return PROBES[name].version
         try:
+            if name in PROBES:
+                return probe_version(name)
             return feature_loading(name, self.device, self.weights, self.init, self.seed).version
         except CvbenchError as error:
             self.reasons[name] = describe(error)
@@ -80,13 +84,16 @@ class Probes:
 
     def pair(self, name: str) -> PairProbe:
         """Return a probe that needs no weights, whether the run asked for it or not."""
-        return self.pairs.get(name) or load_probe(name, self.device, self.weights)
+        return self.pairs.get(name) or self._load(name)
+
+    def _load(self, name: str) -> PairProbe:
+        return load_probe(name, self.device, self.weights, self.protocol)
 
     def pair_probes(self, names: Iterable[str], side: str = "") -> dict[str, PairProbe]:
         """Return those of `names` that compare frames, of one `side` where that is said, and can be loaded here."""
         known = [name for name in names if name in PROBES and PROBES[name].looks_at == "frames"]
         known = [name for name in known if side in ("", PROBES[name].side)]
-        return self._loaded(known, self.pairs, lambda name: load_probe(name, self.device, self.weights))
+        return self._loaded(known, self.pairs, self._load)
 
     def feature_probes(self, names: Iterable[str]) -> dict[str, FeatureProbe]:
         """Return those of `names` that describe videos and can be loaded here."""

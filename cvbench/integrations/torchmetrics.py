@@ -42,8 +42,8 @@ VALUES = {registry.frechet: distances.frechet, registry.frechet_of_sets: distanc
 
 
 @lru_cache(maxsize=8)
-def _pair_probe(name: str, device: torch.device, weights: Path | None) -> PairProbe:
-    return load_probe(name, device, {name: weights} if weights else {})
+def _pair_probe(name: str, device: torch.device, weights: Path | None, protocol: EvalProtocol) -> PairProbe:
+    return load_probe(name, device, {name: weights} if weights else {}, protocol)
 
 
 @lru_cache(maxsize=8)
@@ -128,7 +128,7 @@ class Paired(TableMetric):
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Measure reconstructions. Raises BadOutput for what no average should hold, BadRange for another range."""
         m = METRICS[self.metric]
-        probe = _pair_probe(m.probe, preds.device, self.weights)
+        probe = _pair_probe(m.probe, preds.device, self.weights, self.protocol)
         side = attrgetter(PROBES[m.probe].side)
         shown = [(side(recon), side(video)) for recon, video, _ in self._sides(preds, target)]
         rows = [compared(probe, {"": recon}, video)[""] for recon, video in shown]

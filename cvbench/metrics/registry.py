@@ -317,6 +317,27 @@ METRICS = {
         "vif", "higher", "VIF", tolerance=1e-3, least=0.0,
         about="visual information fidelity of luma, mean of four scales (FFmpeg's filter)",
     ),
+    "ciede2000": Metric(
+        "ciede2000", "lower", "ΔE00", digits=2, tolerance=0.01, least=0.0,
+        about="colour difference CIEDE2000, mean over pixels; about 1 is just seen",
+    ),
+    "ciede2000-p95": Metric(
+        "ciede2000-p95", "lower", "ΔE00 p95", digits=2, tolerance=0.02, least=0.0,
+        about="95th percentile of the same over the pixels of each frame",
+    ),
+    "cvvdp": Metric(
+        "cvvdp", "higher", "CVVDP", "JOD", 3, 0.01, least=0.0, most=10.0,
+        about="ColorVideoVDP of each clip: 10 is like the target; eye, display and motion modelled",
+    ),
+    "flip": Metric(
+        "flip", "lower", "FLIP", digits=4, tolerance=5e-4, least=0.0, most=1.0,
+        about="what is seen when frame and target are alternated, mean over pixels",
+    ),
+    "vmaf": Metric("vmaf", "higher", "VMAF", digits=2, tolerance=0.1, least=0.0, most=100.0, about="VMAF v0.6.1 of luma"),
+    "vmaf-neg": Metric(
+        "vmaf-neg", "higher", "VMAF NEG", digits=2, tolerance=0.1, least=0.0, most=100.0,
+        about="the same without reward for sharpening and contrast",
+    ),
     "lpips-vgg": _lpips("vgg", "LPIPS-VGG", "learned perceptual distance v0.1, VGG16"),
     "lpips-alex": _lpips("alex", "LPIPS-Alex", "learned perceptual distance v0.1, AlexNet"),
     "flicker": Metric(

@@ -1,9 +1,10 @@
 """The probes: what measures pixels, listed so that names and versions are known without loading torch."""
 
 import importlib
+import importlib.metadata
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
 
@@ -11,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from cvbench.core.errors import BadWeights, MissingWeights, Unavailable, UnknownName
+from cvbench.core.fields import EvalProtocol
 from cvbench.generators import GENERATORS, source_of, weights_name
 from cvbench.models import MODELS
 from cvbench.weights import Source, fetch, file_digest, locate, path_digest
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
     from cvbench.nets.tensors import Video
 
+PLAIN = EvalProtocol("", 1)
+"""Every field at its default."""
 Rows = Float64[np.ndarray, " t"]
 """What a pair probe found: one value a frame."""
 FeatureRows = Float32[np.ndarray, "n d"]
@@ -53,10 +57,11 @@ class PairProbe(Protocol):
 class ProbeEntry:
     """What is known of a probe without loading it.
 
-    `build` names "module:callable"; with a `source` it is called with the weights' path and the device, else with
-    nothing. `per` says what one row stands for, `looks_at` what is measured: frames beside their target, or latents.
-    `side` says which frames, where a protocol shows a network others (`eight_nets`). `key` is the name under which
-    --weights knows its weights, its own where it is "".
+    `build` names "module:callable", called with the paths of its weights, then the device where it has weights or
+    computes `on_device`, and the protocol's `fields` by name. `per` says what one row stands for, `looks_at` what is
+    measured: frames beside their target, or latents. `side` says which frames, where a protocol shows a network others
+    (`eight_nets`). `key` is the name under which --weights knows `source`, its own where it is "", `beside` are further
+    weights by theirs. `package` is one that only an `extra` of cvbench installs; its version is part of the probe's.
     """
 
     build: str
@@ -66,6 +71,11 @@ class ProbeEntry:
     looks_at: Literal["frames", "latents"] = "frames"
     side: Literal["pixels", "nets"] = "pixels"
     key: str = ""
+    beside: Mapping[str, Source] = field(default_factory=dict)
+    on_device: bool = False
+    fields: tuple[str, ...] = ()
+    package: str = ""
+    extra: str = ""
 
 
 _VGG = Source(
@@ -79,6 +89,11 @@ _ALEX = Source(
     sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
 )
 
+
+def _perceptual(build: str, package: str, **more: Any) -> ProbeEntry:
+    return ProbeEntry(f"cvbench.probes.viewers:{build}", "1", package=package, extra="perceptual", **more)
+
+
 PROBES: dict[str, ProbeEntry] = {
     "psnr": ProbeEntry("cvbench.probes.pixel:Psnr", "1"),
     "ssim": ProbeEntry("cvbench.probes.pixel:Ssim", "1"),
@@ -86,6 +101,12 @@ PROBES: dict[str, ProbeEntry] = {
     "flicker": ProbeEntry("cvbench.probes.temporal:Flicker", "1"),
     "xpsnr": ProbeEntry("cvbench.probes.filters:Xpsnr", "1"),
     "vif": ProbeEntry("cvbench.probes.filters:Vif", "1"),
+    "ciede2000": ProbeEntry("cvbench.probes.colour:Ciede2000", "1"),
+    "ciede2000-p95": ProbeEntry("cvbench.probes.colour:Ciede2000P95", "1"),
+    "cvvdp": _perceptual("Cvvdp", "cvvdp", on_device=True, fields=("display", "display_fps"), per="clip"),
+    "flip": _perceptual("Flip", "flip-evaluator"),
+    "vmaf": _perceptual("Vmaf", "vmaf-torch", on_device=True),
+    "vmaf-neg": _perceptual("vmaf_neg", "vmaf-torch", on_device=True),
     "lpips-vgg": ProbeEntry("cvbench.probes.perceptual:lpips_vgg", "vgg-v0.1-1", source=_VGG, side="nets"),
     "lpips-alex": ProbeEntry("cvbench.probes.perceptual:lpips_alex", "alex-v0.1-1", source=_ALEX, side="nets"),
     "ssim-down": ProbeEntry("cvbench.probes.ssim_kinds:SsimDown", "1"),
@@ -105,10 +126,18 @@ PROBES: dict[str, ProbeEntry] = {
 def known_weights() -> dict[str, Source]:
     """Return by name all weights that --weights NAME=PATH may give: of models, generators, metrics, their networks."""
     of_models = {name: entry.source for name, entry in MODELS.items() if entry.source}
-    of_probes = {entry.key or name: entry.source for name, entry in PROBES.items() if entry.source}
-    of_features = {name: sources[0] for entry in FEATURES.values() for name, sources in entry.weights.items()}
+    of_probes = {name: sources[0] for probe in (*PROBES, *FEATURES) for name, sources in weights_of(probe).items()}
     of_generators = {weights_name(name): source for name, entry in GENERATORS.items() if (source := source_of(entry))}
-    return {**of_models, **of_generators, **of_probes, **of_features}
+    return {**of_models, **of_generators, **of_probes}
+
+
+def weights_of(name: str) -> Mapping[str, tuple[Source, ...]]:
+    """Return the weights that a probe needs, by the name that --weights knows them by, and where each may be had."""
+    if name in FEATURES:
+        return FEATURES[name].weights
+    entry = PROBES[name]
+    own = {entry.key or name: entry.source} if entry.source else {}
+    return {known_as: (source,) for known_as, source in {**own, **entry.beside}.items()}
 
 
 def missing_weights(name: str, given: Mapping[str, Path] | None = None) -> str:
@@ -116,32 +145,52 @@ def missing_weights(name: str, given: Mapping[str, Path] | None = None) -> str:
 
     Weights that are there and cannot be used are not missing: the probe itself says what is wrong with them.
     """
-    needed = FEATURES[name].weights if name in FEATURES else {}
-    if name in PROBES and (own := PROBES[name].source):
-        needed = {name: (own,)}
+    needed = weights_of(name).items()
     try:
-        lacking = (s[0].file for key, s in needed.items() if not any(locate(key, each, given) for each in s))
+        lacking = (s[0].file for key, s in needed if not any(locate(key, each, given) for each in s))
         return next(lacking, "")
     except (BadWeights, MissingWeights):
         return ""
 
 
-def load_probe(name: str, device: "torch.device", weights: Mapping[str, Path] | None = None) -> PairProbe:
-    """Build a probe, with its weights from `weights` (by probe name), the caches or their source.
+def probe_version(name: str) -> str:
+    """Return a pair probe's version, with that of the package it stands on. Raises Unavailable where that is missing."""
+    entry = PROBES[name]
+    if not entry.package:
+        return entry.version
+    try:
+        return f"{entry.version}-{entry.package}-{importlib.metadata.version(entry.package)}"
+    except importlib.metadata.PackageNotFoundError:
+        raise Unavailable(f"{name} needs the package {entry.package}: pip install cvbench[{entry.extra}]") from None
 
-    Raises UnknownName, MissingWeights or BadWeights.
+
+def load_probe(
+    name: str,
+    device: "torch.device",
+    weights: Mapping[str, Path] | None = None,
+    protocol: EvalProtocol = PLAIN,
+) -> PairProbe:
+    """Build a probe, with its weights from `weights` (by probe name), the caches or their source, as a protocol says.
+
+    Raises UnknownName, Unavailable (a package that is not installed), MissingWeights or BadWeights.
     """
     if name not in PROBES:
         raise UnknownName("probe", name, PROBES)
     entry = PROBES[name]
+    probe_version(name)
+    files = [_published(name, known_as, sources[0], weights) for known_as, sources in weights_of(name).items()]
+    settings = {name: getattr(protocol, name) for name in entry.fields}
     module, _, attribute = entry.build.partition(":")
     build = getattr(importlib.import_module(module), attribute)
-    if entry.source is None:
-        return cast(PairProbe, build())
-    path = fetch(entry.key or name, entry.source, weights)
-    if not file_digest(path).startswith(entry.source.sha256):
-        raise BadWeights(f"{path} is not {entry.source.file}, on which {name} is defined; fetch {entry.source.origin}")
-    return cast(PairProbe, build(path, device))
+    return cast(PairProbe, build(*files, *([device] if files or entry.on_device else []), **settings))
+
+
+def _published(name: str, known_as: str, source: Source, given: Mapping[str, Path] | None) -> Path:
+    """Return the very file that a probe is defined on."""
+    path = fetch(known_as, source, given)
+    if not file_digest(path).startswith(source.sha256):
+        raise BadWeights(f"{path} is not {source.file}, on which {name} is defined; fetch {source.origin}")
+    return path
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from cvbench.core.errors import UnsuitableInput
 from cvbench.nets.tensors import Video
 from cvbench.probes import PROBES, Rows
-from cvbench.probes.pixel import CEILING, check_shape
+from cvbench.probes.pixel import CEILING, check_shape, finite
 
 Planes = UInt8[np.ndarray, "t 3 h w"]
 """Y', Cb, Cr of BT.709, 8 bits, limited range, full resolution (yuv444p)."""
@@ -34,7 +34,7 @@ LEAST_PIXELS = 2025
 
 def to_planes(video: Video) -> Planes:
     """Convert RGB in [0, 1] to 8-bit Y'CbCr by BT.709, as video is kept: Y' 16 to 235, Cb and Cr 16 to 240."""
-    rgb = video.detach().to("cpu", torch.float64).numpy()
+    rgb = finite(video).detach().to("cpu", torch.float64).numpy()
     coded = np.einsum("yc,cthw->tyhw", BT709 * [[219], [224], [224]], rgb) + np.array([16, 128, 128])[:, None, None]
     return np.asarray(coded.round().clip(0, 255).astype(np.uint8))
 

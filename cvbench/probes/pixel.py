@@ -157,6 +157,13 @@ def check_shape(recon: Video, wanted: torch.Size) -> None:
         )
 
 
+def finite(video: Video) -> Video:
+    """Return a video; for probes that would turn what is no number into one. Raises BadOutput for such pixels."""
+    if not torch.isfinite(video).all():
+        raise BadOutput("the video holds pixels that are not finite; look at the model's output")
+    return video
+
+
 def _check_sides(metric: str, target: Video, least: int) -> None:
     height, width = target.shape[-2:]
     if min(height, width) < least:

@@ -92,7 +92,7 @@ class Plan:
         """Return the probes, loaded. Raises Unavailable for one that cannot be had and was asked for."""
         names = resolve([*self.metrics, *ALWAYS], protocol)
         if str(device) not in self.probes:
-            probes = Probes(names, device, self.weights)
+            probes = Probes(names, device, self.weights, protocol=protocol)
             probes.pair_probes(probes.names)
             probes.feature_probes(probes.names)
             lost = [name for name in names if METRICS[name].network in probes.reasons]

@@ -84,7 +84,7 @@ def measure(
         if coding not in lined_up:
             lined_up[coding] = line_up(step, step.setting)
         subjects, refused = lined_up[coding]
-        probes = Probes(resolve(request.metrics, protocol), step.setting.device, request.weights)
+        probes = Probes(resolve(request.metrics, protocol), step.setting.device, request.weights, protocol=protocol)
         for dataset in step.datasets():
             task = Measuring(step, dataset, subjects, probes, store, progress, recons=recons)
             failed = (failed_record(facts, error, dataset, step) for facts, error in refused)

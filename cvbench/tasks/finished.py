@@ -23,7 +23,7 @@ from cvbench.core.protocol import EvalProtocol
 from cvbench.core.records import RunRecord
 from cvbench.data import open_dataset
 from cvbench.metrics import METRICS, resolve
-from cvbench.probes import FEATURES, PROBES
+from cvbench.probes import FEATURES, PROBES, weights_of
 from cvbench.store import Store, record_path
 from cvbench.store.shards import machine
 
@@ -111,8 +111,8 @@ def _model(spec: str, given: Mapping[str, Path], init: str) -> Any:
 
 def _probe(name: str, given: Mapping[str, Path]) -> Iterator[Any]:
     if name in PROBES:
-        entry = PROBES[name]
-        yield _weights(entry.key or name, entry.source, given) if entry.source else entry.version
+        yield PROBES[name].version
+        yield from (_weights(known_as, source, given) for known_as, (source,) in weights_of(name).items())
         return
     for known_as, sources in FEATURES[name].weights.items():
         yield next((_weights(known_as, s, given) for s in sources if weights.locate(known_as, s, given)), None)

@@ -68,7 +68,7 @@ def run(
     datasets, setting = request.datasets(), request.setting
     names = resolve([*request.metrics, *ALWAYS], request.protocol)
     subjects, refused = line_up(request, setting)
-    probes = Probes(names, setting.device, request.weights)
+    probes = Probes(names, setting.device, request.weights, protocol=request.protocol)
     records: list[RunRecord] = []
     for dataset in datasets:
         task = Reconstruction(request, dataset, subjects, probes, store or FileStore(), progress)

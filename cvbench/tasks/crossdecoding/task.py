@@ -68,7 +68,7 @@ def run(
         raise UsageError(f"the compat suite knows no {', '.join(unmet)}; leave these fields of the protocol out")
     datasets, setting = request.datasets(), request.setting
     subjects, refused = line_up(request, setting)
-    probes = Probes(names, setting.device, request.weights)
+    probes = Probes(names, setting.device, request.weights, protocol=request.protocol)
     probes.pair_probes(probes.names)  # what cannot be loaded is known before a clip is measured for it again
     records: list[RunRecord] = []
     for dataset in datasets:

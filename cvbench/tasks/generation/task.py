@@ -100,7 +100,7 @@ def drawing_of(part: Part, names: Sequence[str], store: Store, progress: Progres
         return error
     wanted = metrics_for(names, part.dataset, part.source.entry, part.request)
     setting = part.request.setting
-    probes = Probes(wanted, setting.device, part.request.weights)
+    probes = Probes(wanted, setting.device, part.request.weights, protocol=part.request.protocol)
     return Drawing(part.request, part.dataset, part.source, probes, store, progress)
 
 

@@ -26,7 +26,9 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("first", "second", "expected"), PAIRS)
-def test_it_gives_the_published_differences(first: tuple[float, ...], second: tuple[float, ...], expected: float) -> None:
+def test_it_gives_the_published_differences(
+    first: tuple[float, ...], second: tuple[float, ...], expected: float
+) -> None:
     x, y = (torch.tensor(lab, dtype=torch.float64) for lab in (first, second))
     assert float(delta_e(x, y)) == pytest.approx(expected, abs=5e-5)
     assert float(delta_e(y, x)) == pytest.approx(expected, abs=5e-5)

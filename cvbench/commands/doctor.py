@@ -163,7 +163,7 @@ def sources_of_metrics(names: Iterable[str]) -> dict[str, Source | None]:
     found: dict[str, Source | None] = {}
     for probe in dict.fromkeys(METRICS[name].probe for name in sorted(names)):
         needed = weights_of(probe) if probe in FEATURES or probe in PROBES else {}
-        found |= {name: sources[0] for name, sources in needed.items()} or {probe: None}
+        found |= {name: sources[0] for name, sources in needed.items()} if needed else {probe: None}
     return found
 
 

@@ -160,8 +160,8 @@ class EvalProtocol:
         "measure", "file's side", "both", "which side passes the file: both, or the reconstruction alone"
     )
     display: Literal["standard_4k", "standard_fhd", "standard_phone", "standard_hmd"] = _at(
-        "measure", "display", "standard_4k", "what cvvdp shows frames on, by the package's names: a monitor of 30 inches"
-        " and 3840 × 2160 px, or of 24 inches and 1920 × 1080 px, both from two heights; a phone; a headset",
+        "measure", "display", "standard_4k", "what cvvdp shows frames on, by its names: a monitor of 30 inches and"
+        " 3840 × 2160 px, or of 24 inches and 1920 × 1080 px, both from two heights; a phone; a headset",
     )  # fmt: skip
     display_fps: int = _at(
         "measure", "display", 30, "frames a second at which cvvdp shows clips, whatever their stride"
@@ -324,7 +324,17 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-LEAST = {"frames": 1, "stride": 1, "rate": 1, "start": 0, "seed": 0, "window": 0, "through_fps": 1, "display_fps": 1, "fvd_batch": 0}
+LEAST = {
+    "frames": 1,
+    "stride": 1,
+    "rate": 1,
+    "start": 0,
+    "seed": 0,
+    "window": 0,
+    "through_fps": 1,
+    "display_fps": 1,
+    "fvd_batch": 0,
+}
 """The least that a number can be."""
 
 

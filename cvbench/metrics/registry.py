@@ -333,7 +333,10 @@ METRICS = {
         "flip", "lower", "FLIP", digits=4, tolerance=5e-4, least=0.0, most=1.0,
         about="what is seen when frame and target are alternated, mean over pixels",
     ),
-    "vmaf": Metric("vmaf", "higher", "VMAF", digits=2, tolerance=0.1, least=0.0, most=100.0, about="VMAF v0.6.1 of luma"),
+    "vmaf": Metric(
+        "vmaf", "higher", "VMAF", digits=2, tolerance=0.1, least=0.0, most=100.0,
+        about="VMAF v0.6.1 of luma: fidelity, lost detail and motion, weighted by training on opinions",
+    ),
     "vmaf-neg": Metric(
         "vmaf-neg", "higher", "VMAF NEG", digits=2, tolerance=0.1, least=0.0, most=100.0,
         about="the same without reward for sharpening and contrast",

@@ -154,7 +154,7 @@ def missing_weights(name: str, given: Mapping[str, Path] | None = None) -> str:
 
 
 def probe_version(name: str) -> str:
-    """Return a pair probe's version, with that of the package it stands on. Raises Unavailable where that is missing."""
+    """Return a pair probe's version, with that of its package. Raises Unavailable where the package is missing."""
     entry = PROBES[name]
     if not entry.package:
         return entry.version

@@ -11,7 +11,7 @@ from cvbench.nets.tensors import Video
 from cvbench.probes import PROBES, Rows
 from cvbench.probes.pixel import check_shape
 
-Lab = Float64[Tensor, "3 *pixels"]
+Lab = Float64[Tensor, "3 ..."]
 """CIE L*, a*, b* at D65, 2° observer."""
 TO_XYZ = [[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]]
 """Of linear sRGB primaries at D65."""
@@ -20,7 +20,7 @@ KNEE = 0.008856
 PLATEAU = 25.0**7
 
 
-def to_lab(rgb: Float64[Tensor, "3 *pixels"]) -> Lab:
+def to_lab(rgb: Float64[Tensor, "3 ..."]) -> Lab:
     """Convert sRGB in [0, 1] to L*a*b* (IEC 61966-2-1, CIE 15)."""
     linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
     xyz = torch.einsum("xc,c...->x...", linear.new_tensor(TO_XYZ) / linear.new_tensor(WHITE)[:, None], linear)
@@ -28,7 +28,7 @@ def to_lab(rgb: Float64[Tensor, "3 *pixels"]) -> Lab:
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
-def delta_e(first: Lab, second: Lab) -> Float64[Tensor, "*pixels"]:
+def delta_e(first: Lab, second: Lab) -> Float64[Tensor, "..."]:
     """CIEDE2000 of pairs of colours, 0 for equal ones, symmetric, kL = kC = kH = 1.
 
     Sharma, Wu, Dalal, "The CIEDE2000 color-difference formula: implementation notes" (2005), equations 2 to 22.
@@ -66,7 +66,7 @@ def _hues(first: Tensor, second: Tensor, chromas: Tensor) -> tuple[Tensor, Tenso
 
 def _hue_weight(hue: Tensor) -> Tensor:
     waves = ((-0.17, 1, 30), (0.24, 2, 0), (0.32, 3, -6), (-0.20, 4, 63))
-    return 1 + sum(size * torch.cos(times * hue - math.radians(shift)) for size, times, shift in waves)
+    return 1 + torch.stack([size * torch.cos(times * hue - math.radians(shift)) for size, times, shift in waves]).sum(0)
 
 
 class Ciede2000:

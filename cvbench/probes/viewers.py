@@ -1,10 +1,12 @@
 """What a viewer would say, by packages of the extra `perceptual`: ColorVideoVDP, FLIP and VMAF. No weights."""
 
+import importlib
 import sys
+from types import ModuleType
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from cvbench.core.errors import Unavailable, UnsuitableInput
@@ -47,7 +49,7 @@ class Cvvdp:
         return target
 
     @torch.inference_mode()
-    def rows(self, recon: Video, prepared: Tensor) -> Rows:
+    def rows(self, recon: Video, prepared: Tensor) -> Float64[np.ndarray, "1"]:
         """One value a clip."""
         check_shape(recon, prepared.shape)
         shown = (finite(video).to(self.device, torch.float32)[None] for video in (recon, prepared))
@@ -55,16 +57,15 @@ class Cvvdp:
         return np.array([float(quality)])
 
 
-def _pycvvdp():  # type: ignore[no-untyped-def]
+def _pycvvdp() -> ModuleType:
     """Import the package, and take back what its import adds to the places where modules are looked for."""
     places = list(sys.path)
     try:
-        import pycvvdp
+        return importlib.import_module("pycvvdp")
     except Exception as error:  # it imports readers of many formats, which raise anything
         raise Unavailable(f"cvvdp: the package does not import ({type(error).__name__}: {error})") from error
     finally:
         sys.path[:] = places
-    return pycvvdp
 
 
 class Flip:
@@ -125,7 +126,7 @@ class Vmaf:
         """One value a frame."""
         shape, luma, motion = prepared
         check_shape(recon, shape)
-        frames = zip(luma.split(1), self._luma(recon).split(1), motion.split(1), strict=True)
+        frames = zip(luma[:, None], self._luma(recon)[:, None], motion[:, None], strict=True)
         found = [self._score(*each) for each in frames]
         return np.array(found, np.float64)
 

@@ -8,6 +8,7 @@ import pytest
 from conftest import record
 
 from cvbench.cli import run_program
+from cvbench.commands.run import build_request, command
 from cvbench.core.errors import UsageError
 from cvbench.core.records import Failure, SampleRecord
 from cvbench.core.suites import Suite, load_suite
@@ -75,6 +76,16 @@ def test_a_suite_is_a_file_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text('models = ["jpeg"]\ndata = ["clips/"]\nmetrics = ["psnr"]\n')
     assert load_suite(str(file)) == Suite("mine", ("jpeg",), ("clips/",), ("psnr",))
+
+
+def test_a_suite_of_generators_leaves_the_protocol_to_them_or_names_one(tmp_path: Path) -> None:
+    file, row = tmp_path / "mine.toml", "gaussian-t2i"
+    text = f'task = "generate"\nmakes = "t2i"\nmodels = ["{row}"]\ndata = ["clips/"]\nmetrics = ["psnr"]\n'
+    for line, name in (("", "cvbench-gen-1"), ('protocol = "cvvae-t2i-2405"\n', "cvvae-t2i-2405")):
+        file.write_text(text + line)
+        given = command.make_context("run", ["--suite", str(file), "--set", "seed=3"]).params
+        request, _ = build_request(given, load_suite(str(file)), tmp_path)
+        assert request.protocol.name == f"{name}+seed=3"
     for text, says in (
         ('models = ["a"]', "missing required field `data`"), ("models = 3", r"Expected `array`"),
         ('modles = ["a"]', "unknown 'modles'"), ("[", "no suite"), ('models=[]\ndata=[]\nmetrics=[]\ntask="x"', "task"),

@@ -18,8 +18,9 @@ from cvbench.tasks.generation import drawing as drawings
 from cvbench.tasks.generation.decoding import Decoding
 from cvbench.tasks.generation.drawing import Drawing
 from cvbench.tasks.generation.gate import gate
+from cvbench.tasks.generation.lineup import Part, line_up
 from cvbench.tasks.generation.request import GenerationRequest, prompt_item
-from cvbench.tasks.generation.task import Part, drawing_of, line_up, parts_of
+from cvbench.tasks.generation.task import drawing_of, parts_of
 from cvbench.tasks.reconstruction import Reconstruction
 from cvbench.tasks.scoring.rows import Samples
 

@@ -10,11 +10,13 @@ import click
 from cvbench import generators
 from cvbench.commands.console import line
 from cvbench.commands.options import changes_of, count_of, weights_of
+from cvbench.commands.processes import device_of
 from cvbench.core.config import Config
 from cvbench.core.errors import UsageError
 from cvbench.core.protocol import EvalProtocol, protocol
 
 if TYPE_CHECKING:
+    from cvbench.engine.ranks import Ranks
     from cvbench.tasks.generation import GenerationRequest
     from cvbench.tasks.generation.cost import Cost
 
@@ -37,7 +39,7 @@ def request_of(
         limit=given["limit"],
         pick=given.get("pick") or "first",
         workers=count_of("--workers", given.get("workers") or "auto"),
-        device=given["device"],
+        device=device_of({"devices": None, **given}),
         batch=count_of("--batch", given.get("batch") or "auto"),
         strict=bool(given.get("strict")),
         pictures=PICTURES if given.get("pictures") is None else given["pictures"],
@@ -70,17 +72,16 @@ def check_kind(rows: Sequence[str], makes: str, suite: str) -> None:
             )
 
 
-def agreeing(*, yes: bool) -> "Callable[[Cost], None]":
+def agreeing(ranks: "Ranks", *, yes: bool) -> "Callable[[Cost], None]":
     """Return what is asked before a run draws: one of over an hour needs --yes, or an answer at a terminal."""
 
-    def agree(cost: "Cost") -> None:
-        if cost.samples and not cost.counted:
-            line(f"{cost.samples:,} samples to draw; what that takes nobody has counted for this generator", err=True)
-        elif cost.samples and cost.seconds > 60:
+    def agree(whole: "Cost") -> None:
+        cost = whole.among(ranks.world, ranks.shard[1] if ranks.shard else 1)
+        if cost.samples and cost.worth_saying and ranks.speaks:
             line(cost.text, err=True)
         if not cost.long or yes:
             return
-        if not sys.stdin or not sys.stdin.isatty():
+        if ranks.world > 1 or not sys.stdin or not sys.stdin.isatty():
             raise UsageError(f"{cost.text}: say --yes to begin, or --limit N for a trial")
         if not click.confirm("Begin?", err=True):
             raise UsageError("not begun; --limit N makes a trial")

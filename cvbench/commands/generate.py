@@ -9,6 +9,7 @@ from cvbench.commands.codes import DONE, INCOMPLETE
 from cvbench.commands.console import line, progress_bar
 from cvbench.commands.drawing import agreeing, request_of
 from cvbench.commands.options import check_folder, data_names
+from cvbench.commands.processes import refuse
 from cvbench.core.config import load_config
 from cvbench.core.errors import UsageError
 from cvbench.data import DATASETS
@@ -45,16 +46,18 @@ def command(**given: Any) -> int:
     """
     if bool(given["prompts"]) == bool(given["data"]):
         raise UsageError("say what samples are made from: --prompts FILE, or --data")
-    from cvbench.tasks.generation import draw  # torch, for which no help waits
+    from cvbench.engine.ranks import Ranks  # torch, for which no help waits
+    from cvbench.tasks.generation import draw
     from cvbench.tasks.generation.files import write
 
     check_folder(given["out"])
+    refuse({"shard": None, "devices": None}, "cvbench generate")
     config = load_config(Path.cwd(), DATASETS, known_weights())
     data = data_names(given["data"], config.data)
     request = request_of(given, [given["generator"]], data, (), config, given["out"], speed=False)
     failed = 0
     with progress_bar() as progress:
-        for drawing, keys in draw(request, progress, agree=agreeing(yes=given["yes"])):
+        for drawing, keys in draw(request, progress, agree=agreeing(Ranks(), yes=given["yes"])):
             failures = [*drawing.failures(), *write(drawing, keys, request, frames=given["frames"])]
             failed += len(failures)
             for failure in failures:

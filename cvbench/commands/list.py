@@ -68,7 +68,7 @@ def list_suites() -> Rows:
     """Return the suites."""
     suites = [load_suite(name) for name in suite_names()]
     return ("suite", "what", "data", "metrics", "protocol"), [
-        (s.name, s.about, ", ".join(s.data), ", ".join(s.metrics), s.protocol) for s in suites
+        (s.name, s.about, ", ".join(s.data), ", ".join(s.metrics), s.protocol or "the generator's") for s in suites
     ]
 
 

@@ -202,7 +202,7 @@ def carry_out(
 
     memory.keep_buffers()
     memory.settle_threads()
-    drawn: Any = partial(generation.run, agree=agreeing(yes=yes))
+    drawn: Any = partial(generation.run, agree=agreeing(ranks, yes=yes))
     tasks = {"reconstruct": reconstruction.run, "compat": crossdecoding.run, "generate": drawn}
     store, told = store or FileStore(), dict[str, None]()
     with (
@@ -220,12 +220,12 @@ def carry_out(
     return records
 
 
-SHARED: Sequence[str] = ("reconstruct", "compat")
+SHARED: Sequence[str] = ("reconstruct", "compat", "generate")
 """Tasks whose samples several processes may share."""
 UNUSED: Mapping[str, Sequence[str]] = {
     "reconstruct": ("prompts", "yes"),
     "compat": ("speed", "batch", "pictures", "prompts", "yes"),
-    "generate": ("shard", "devices", "dry_run"),
+    "generate": ("dry_run",),
     "health": (
         "speed", "batch", "pictures", "metrics", "dry_run", "intervals", "prompts", "yes", "shard", "devices",
         "verbose", "seed",
@@ -236,8 +236,6 @@ UNUSED: Mapping[str, Sequence[str]] = {
 
 def refuse_unused(given: Mapping[str, Any], suite: Suite) -> None:
     """Raise UsageError for options that ask the suite's task for what it does not do."""
-    if suite.makes and processes.here().world > 1:
-        raise UsageError(f"the suite {suite.name} draws in one process; start it without torchrun or srun")
     unused = [f"--{name.replace('_', '-')}" for name in UNUSED[suite.task] if given[name] and given[name] != "auto"]
     if unused:
         what = f"the suite {suite.name} ({suite.task}) takes no such option"
@@ -246,6 +244,8 @@ def refuse_unused(given: Mapping[str, Any], suite: Suite) -> None:
 
 def build_request(given: Mapping[str, Any], suite: Suite, out: Path) -> tuple["Request", list[str]]:
     """Turn options into a request; return it with what the user should be told."""
+    if suite.makes:
+        return build_generation(given, suite, out)
     asked, notes = read_request(given, suite, out)
     return requested(asked), notes
 
@@ -291,22 +291,31 @@ def read_request(given: Mapping[str, Any], suite: Suite, out: Path) -> tuple[dic
 def run_generation(given: Mapping[str, Any], suite: Suite, out: Path) -> int:
     """Run a suite of generators, write and print."""
     request, notes = build_generation(given, suite, out)
-    with journal(out, typed(), written=True, aloud=given["verbose"]) as log, processes.joined(given, out) as ranks:
-        tell = partial(said, log, quiet=given["quiet"])
+    if devices := processes.to_launch(given):
+        return processes.launch(devices)
+    speaks = processes.here().rank == 0
+    with journal(out, typed(), written=speaks, aloud=given["verbose"]) as log, processes.joined(given, out) as ranks:
+        tell = partial(said, log, quiet=given["quiet"] or not speaks)
         for note in notes:
             tell(note)
         shown = not (given["quiet"] or given["verbose"])
         records = carry_out(suite, request, ranks, tell=tell, log=log, shown=shown, yes=given["yes"])
         for record in records:
             log.note(f"{record.model.name} on {record.data.name}: {record.error or state(record)}")
-        code = finish(records, suite.name, out, intervals=given["intervals"], quiet=given["quiet"])
+        if ranks.assembles:
+            code = finish(records, suite.name, out, intervals=given["intervals"], quiet=given["quiet"])
+        else:
+            code = processes.told_share(ranks, out)
         log.note(f"ended with {code}")
     return code
 
 
 def build_generation(given: Mapping[str, Any], suite: Suite, out: Path) -> tuple["Request", list[str]]:
     """Turn options into a request for generators; return it with what the user should be told."""
-    rows = generator_names(given["models"], suite.models)
+    rows, given = (
+        generator_names(given["models"], suite.models),
+        {**given, "protocol": given["protocol"] or suite.protocol},
+    )
     check_kind(rows, suite.makes, suite.name)
     if given["init"] == "random":
         raise UsageError("--init random: untrained generators draw noise; gaussian-t2i, -i2v and -t2v need no weights")

@@ -17,7 +17,7 @@ class Suite:
     `where_found` are metrics that join where their weights are on the machine: what a suite does by default needs no
     download. `task` is what is done with the models: each reconstructs by itself, they decode each
     other's latents, or those of generators, which the suite `makes` pictures or videos with (t2i, i2v, t2v), or they
-    are examined.
+    are examined. A suite of generators that names no `protocol` leaves it to each generator ("").
     """
 
     name: str
@@ -64,7 +64,8 @@ def read_suite(path: Path, name: str = "") -> Suite:
         known = [field.name for field in fields(Suite)]
         if unknown := [key for key in raw if key not in known]:
             raise UsageError(f"unknown {', '.join(map(repr, unknown))}; a suite holds {', '.join(known)}")
-        return msgspec.convert(raw, Suite)
+        own = {"protocol": ""} if raw.get("task") == "generate" else {}
+        return msgspec.convert({**own, **raw}, Suite)
     except OSError as error:
         raise UsageError(f"there is no suite {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError, msgspec.ValidationError, UsageError) as error:

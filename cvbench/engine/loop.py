@@ -150,7 +150,8 @@ class Loop:
     `samples` are those that could be read, in order; `unread` those that could not; `failed` by owner what went wrong
     on single samples, and `broken` what went wrong for an owner altogether. `environment` is stored with every row.
     `reader` reads and prepares a sample, `read_prepared` where none is given.
-    `chosen` says that the samples are those that an earlier loop left, so that shares may hold others too.
+    `chosen` says that the samples are those that an earlier loop left, so that shares may hold others too; `alike`
+    that all cost the same, so that every loop of as many samples is dealt alike.
     `identity` stands for who and what takes part: all processes of a run must agree on it. `asides` are JSON values
     that a share leaves beside its rows.
     """
@@ -167,6 +168,7 @@ class Loop:
     identity: str = ""
     workers: int = 0
     chosen: bool = False
+    alike: bool = False
     samples: list[Prepared] = field(default_factory=list)
     unread: list[tuple[int, Failure]] = field(default_factory=list)
     failed: dict[str, list[tuple[int, Failure]]] = field(default_factory=dict)
@@ -213,7 +215,7 @@ class Loop:
 
     def costs(self) -> list[int]:
         """Return frames × pixels of each sample as it will be prepared, as far as headers tell; 1 where none does."""
-        return [cost_of(item, self.protocol) for item in self.dataset.items]
+        return [1 if self.alike else cost_of(item, self.protocol) for item in self.dataset.items]
 
     def cache_root(self) -> Path | None:
         """Return the folder of the store, read anew; None where it has none or cannot write it."""
@@ -232,7 +234,8 @@ class Loop:
         yield Ended(self.identity, self.items, unread, failed, broken, self.asides, word)
 
     def _told(self, unit: Unit, shared: bool) -> Kept:
-        known = shared and unit.store is self.store
+        beside = getattr(unit.store, "root", unit.store) == getattr(self.store, "root", self.store)
+        known = shared and beside and not getattr(unit.store, "trouble", "")
         return Kept(unit.key, None if known else packed_rows(unit.rows()))
 
     def _lost(self, failures: Iterable[tuple[int, Failure]]) -> list[Lost]:

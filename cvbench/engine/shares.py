@@ -107,17 +107,25 @@ class Part:
 
     def __init__(self, file: BinaryIO, header: Header) -> None:
         self.file, self.header = file, header
-        self.samples = self.lost = 0
+        self.lost = self._of_loop = 0
+        self._counts: dict[str, int] = {}
         file.write(MAGIC)
         self._put(packed(header))
 
     def write(self, message: Message) -> None:
         """Add a message."""
         if isinstance(message, Sampled):
-            self.samples += 1
+            self._of_loop += 1
         elif isinstance(message, Ended):
+            self._counts[message.items] = max(self._counts.get(message.items, 0), self._of_loop)
+            self._of_loop = 0
             self.lost += len(message.unread) + sum(map(len, message.failed.values())) + len(message.broken)
         self._put(packed(message))
+
+    @property
+    def samples(self) -> int:
+        """How many samples it holds; those that several loops went through count once."""
+        return sum(self._counts.values())
 
     def _put(self, data: bytes) -> None:
         self.file.write(struct.pack("<Q", len(data)) + data)

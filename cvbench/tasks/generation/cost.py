@@ -1,7 +1,7 @@
 """What drawing will take, before it begins."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -38,6 +38,16 @@ class Cost:
             counted = counted and (tflop > 0 or not missing or not source.entry.repo)
         return cls(samples, seconds, size, counted)
 
+    def among(self, processes: int, shares: int) -> "Cost":
+        """Return the cost of one of so many shares, on which so many processes work, each on a device of its own."""
+        seconds = self.seconds / processes / shares
+        return replace(self, samples=-(-self.samples // shares), seconds=seconds, latents=self.latents // shares)
+
+    @property
+    def worth_saying(self) -> bool:
+        """True for what takes over a minute, and where nobody knows."""
+        return self.seconds > 60 or not self.counted
+
     @property
     def long(self) -> bool:
         """True for a run that should not begin by mistake."""
@@ -47,6 +57,8 @@ class Cost:
     def text(self) -> str:
         """All of it as a line."""
         size = f"{self.latents / 1e6:,.0f} MB of latents"
+        if not self.counted:
+            return f"{self.samples:,} samples to draw; what that takes nobody has counted for this generator"
         return f"{self.samples:,} samples to draw: about {_duration(self.seconds)} and {size}"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cvbench.core.digest import digest
 from cvbench.core.errors import BadRange, MissingWeights, UnsuitableInput
 from cvbench.core.fields import EvalProtocol
 from cvbench.core.run import Run
@@ -15,11 +16,13 @@ from cvbench.engine.coding import at_rest
 from cvbench.engine.device import runtime
 from cvbench.engine.loop import Made, Prepared, Unit, Work
 from cvbench.engine.measuring import Measured, Probes, measure_pairs, measure_video
+from cvbench.engine.ranks import current
 from cvbench.engine.shown import Clip, Showing, as_bytes
 from cvbench.metrics import METRICS, Metric
 from cvbench.nets.tensors import Video
 from cvbench.probes import FEATURES, PROBES
-from cvbench.store import LATENTS, LatentStore, Store
+from cvbench.store import LATENTS, Store
+from cvbench.tasks.generation.drawing import latents_beside
 from cvbench.tasks.generation.request import GenerationRequest, as_prompts, prepare_prompt
 from cvbench.tasks.generation.rows import BaseVideo, Decoder, positions, seed_of
 from cvbench.tasks.request import DataTask, loaded
@@ -29,6 +32,8 @@ ALIGNED, FIRST = "aligned:", "first:"
 """Before the columns of rows that are of some frames: those at the base VAE's positions, or the first."""
 
 
+FRAMES = "frames of "
+"""Before a row's name: how many frames it makes, among what shares leave."""
 DECODED = "decoded"
 """The column of how many frames were decoded: there also where nothing can be measured."""
 
@@ -87,12 +92,14 @@ class Decoding(DataTask):
         self, request: GenerationRequest, dataset: Dataset, decoders: Sequence[Decoder], keys: Mapping[str, str],
         size: tuple[int, int], probes: Probes, store: Store, progress: Any,
     ) -> None:  # fmt: skip
-        self.decoders, self.keys, self.size, self.latents = decoders, keys, size, LatentStore()
+        self.decoders, self.keys, self.size, self.latents = decoders, keys, size, latents_beside(store)
         self.wanted = Wanted.by(probes.metrics)
         self.reads = bool(self.wanted.sets or self.wanted.first)
         dataset = dataset if self.reads else as_prompts(dataset)
         super().__init__(request, dataset, [d.subject for d in decoders], probes, store, progress)
         self.loop.reader = None if self.reads else prepare_prompt
+        self.loop.alike = True  # every sample costs the same, and is of the share that drew it
+        self.loop.identity = digest([self.loop.identity, [[d.name, d.digest] for d in decoders]])
         self.hashes: dict[str, str] = {}
         self.steps = self._steps()
 
@@ -105,6 +112,8 @@ class Decoding(DataTask):
 
     def frames(self, decoder: Decoder) -> int:
         """Return the frames of a row's samples, 0 where nothing was drawn or the row cannot run."""
+        if not current().computes:
+            return int(self.loop.asides.get(FRAMES + decoder.name, 0))
         rows = next((rows for key in self.keys.values() if (rows := self.latents.rows(key))), None)
         if rows is None or decoder.name in self.loop.broken:
             return 0

@@ -1,6 +1,6 @@
 """Every sample is drawn once: its latents, kept at once, are what all VAEs decode."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,15 +17,16 @@ from cvbench.core.run import Run
 from cvbench.data import Dataset
 from cvbench.engine.coding import seeded
 from cvbench.engine.device import runtime, version
-from cvbench.engine.loop import Made, Prepared, Unit, Work
+from cvbench.engine.loop import Made, Prepared, Unit, Work, recalled
 from cvbench.generators import Condition, Generator, GeneratorEntry, GeneratorLoading, Settings
 from cvbench.nets.arithmetic import arithmetic
-from cvbench.store import LATENTS, LatentStore, Store
+from cvbench.store import LATENTS, FileStore, LatentStore, Store
 from cvbench.tasks.generation.request import GenerationRequest, as_prompts, first_frames, prepare_prompt
 from cvbench.tasks.request import DataTask
 
 ACTING = "generator"
 """The owner of latents in the loop."""
+FACTS = "facts"
 
 
 @dataclass
@@ -73,13 +74,15 @@ class Drawing(DataTask):
         self, request: GenerationRequest, dataset: Dataset, source: Source, probes: Any, store: Store, progress: Any
     ) -> None:
         prompts = source.entry.task != "i2v"
-        self.source, self.latents = source, LatentStore()
+        self.source, self.latents = source, latents_beside(store)
         super().__init__(
             request, as_prompts(dataset) if prompts else dataset, [], probes, store, progress
         )  # fmt: skip
         self.loop.protocol = self.protocol if prompts else first_frames(self.protocol)
         self.loop.reader = prepare_prompt if prompts else None
-        self.loop.label = f"{source.name} draws {dataset.name}"
+        self.loop.label, self.loop.alike = f"{source.name} draws {dataset.name}", True
+        self.loop.identity = digest([self.loop.identity, source.key])
+        self.loop.leave = self._tell_facts
 
     def units(self, sample: Prepared) -> Iterator[Unit]:
         """Yield the latents."""
@@ -113,19 +116,26 @@ class Drawing(DataTask):
         first = sample.pixels[:, :1] if sample.pixels is not None and sample.pixels.size else None
         condition, seed = Condition(sample.item.caption or "", first), self.seed(sample)
         with arithmetic(), seeded(seed, self.device):
-            latents = self.source.generator.draw(condition, seed)
+            generator = self.source.generator
+            self._tell_facts()
+            latents = generator.draw(condition, seed)
         if not np.isfinite(latents).all():
             raise UnsuitableInput("the latents that were drawn contain NaN or infinity")
         return np.ascontiguousarray(latents)
 
     def drawn(self) -> dict[str, str]:
-        """Draw what is missing; return by sample's name the key of its latents, for those that have some."""
+        """Draw what is missing; return by sample's name the key of its latents, for those that have some.
+
+        These are all samples whose latents this process can read, whichever process drew them.
+        """
         try:
             self.loop.run()
         finally:
             self._remember()
             self.source.drop()
-        keys = {sample.id: self.unit(sample).key for sample in self.loop.samples}
+        known = {sample.index: sample for sample in self.loop.samples}
+        samples = [known.get(index) or self._known(index) for index in range(self.loop.total)]
+        keys = {sample.id: self.unit(sample).key for sample in samples if sample}
         return {name: key for name, key in keys.items() if self.latents.rows(key)}
 
     def failures(self) -> list[Failure]:
@@ -139,23 +149,32 @@ class Drawing(DataTask):
 
     def missing(self) -> int:
         """Return how many samples have no latents yet, as far as is known without reading any."""
-        from cvbench.engine.loop import recalled
-
-        def known(index: int) -> Prepared | None:
-            item = self.dataset.items[index]
-            if self.loop.reader:
-                return self.loop.reader(index, item, self.protocol, None)
-            return recalled(index, item, self.loop.protocol, self.store)
-
-        found = [known(index) for index in range(len(self.dataset.items))]
+        found = [self._known(index) for index in range(self.loop.total)]
         return sum(1 for sample in found if sample is None or self.unit(sample).missing())
 
+    def _known(self, index: int) -> Prepared | None:
+        """Return a sample as far as it is known without reading files."""
+        item = self.dataset.items[index]
+        if self.loop.reader:
+            return self.loop.reader(index, item, self.protocol, None)
+        return recalled(index, item, self.loop.protocol, self.store)
+
+    def _tell_facts(self) -> None:
+        """Tell other processes what the generator tells of itself: they may never build it."""
+        found = dict(self.source.generator.facts) if self.source.built else self.facts
+        self.loop.asides |= {FACTS: found} if found else {}
+
     def _remember(self) -> None:
-        if self.source.built:
-            self.store.remember(digest(["facts", self.source.key]), dict(self.source.generator.facts))
+        if found := self.loop.asides.get(FACTS):
+            self.store.remember(digest(["facts", self.source.key]), found)
 
     @property
-    def facts(self) -> Mapping[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """What the generator told of itself when it last drew."""
-        found: Mapping[str, Any] = self.store.facts(digest(["facts", self.source.key])) or {}
+        found: dict[str, Any] = self.store.facts(digest(["facts", self.source.key])) or {}
         return found
+
+
+def latents_beside(store: Store) -> LatentStore:
+    """Return where latents are kept beside rows."""
+    return LatentStore(store.root if isinstance(store, FileStore) else None)

@@ -14,9 +14,9 @@ from cvbench.engine.coding import describe, quantize
 from cvbench.engine.loop import Prepared
 from cvbench.store import LATENTS, atomic, file_name
 from cvbench.tasks.generation.drawing import Drawing
+from cvbench.tasks.generation.lineup import Part, line_up
 from cvbench.tasks.generation.request import GenerationRequest
 from cvbench.tasks.generation.rows import Decoder, seed_of
-from cvbench.tasks.generation.task import Part, line_up
 from cvbench.tasks.interpolation import write_video
 
 FPS = 8

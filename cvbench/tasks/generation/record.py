@@ -17,12 +17,13 @@ from cvbench.metrics import METRICS, Metric, frechet_of_sets, set_score
 from cvbench.metrics import score as mean_score
 from cvbench.metrics.registry import FEW
 from cvbench.probes import FEATURES, PROBES
+from cvbench.tasks.generation.beside import source_of, texts_of
 from cvbench.tasks.generation.decoding import ALIGNED, FIRST, Decoding, asked_frames, every
 from cvbench.tasks.generation.drawing import Drawing
 from cvbench.tasks.generation.gate import Gate
 from cvbench.tasks.generation.rows import Decoder
 from cvbench.tasks.request import environment_of
-from cvbench.tasks.scoring.rows import Row, text_rows
+from cvbench.tasks.scoring.rows import Row
 from cvbench.tasks.scoring.score import lacking
 
 
@@ -46,20 +47,13 @@ class Assembly:
         self.made = [made for sample in decoding.loop.samples if (made := self._made(sample)).rows]
         self.count = decoding.frames(decoder)
         self.unavailable: dict[str, str] = {}
-        self.texts = self._texts()
+        self.texts = texts_of(decoding)
 
     def _made(self, sample: Prepared) -> Made:
         loop, decoding = self.decoding.loop, self.decoding
         units = {unit.owner: unit for unit in decoding.units(sample)}
         rows = [loop.rows(sample, units[o]) if o in units else {} for o in (self.decoder.name, self.base.name, "")]
         return Made(sample, *rows)
-
-    def _texts(self) -> Mapping[str, np.ndarray]:
-        partners = {_source(METRICS[name]).partner for name in self.probes.metrics}
-        prompts = [m.sample.item.caption for m in self.made if m.sample.item.caption]
-        if "prompt" not in partners:
-            return {}
-        return text_rows(prompts, "clip", self.probes, self.decoding.store, self.protocol)
 
     def record(self, speed: Mapping[str, Any] | None, notes: Sequence[str]) -> RunRecord:
         """Reduce the rows. The metrics of the base VAE's own row are those that compare it with something else."""
@@ -97,7 +91,7 @@ class Assembly:
 
     def _facts(self) -> ModelFacts:
         vae, each = self.decoder.subject.facts, self.decoder.row.decode == "each"
-        made = [self.drawing.source.key, self.decoder.key((1, *self.decoding.size)) or vae.digest]
+        made = [self.drawing.source.key, self.decoder.digest]
         temporal = 1 if each or self.decoder.row.decode == "after" else vae.temporal
         entry = self.drawing.source.entry
         return replace(
@@ -205,9 +199,10 @@ class Assembly:
         if not rows:
             return None
         contents = sorted(self.decoding.hash(m.sample) for m, _ in rows)
-        if metric.change_of or not metric.features:  # two VAEs of one name are two references
+        beside_base = metric.change_of or not metric.features
+        if beside_base:  # two VAEs of one name are two references
             contents.append(self.base.subject.facts.digest)
-        where = self.base.name if metric.change_of or not metric.features else _source(metric).partner.replace(" ", "-")
+        where = self.base.name if beside_base else source_of(metric).partner.replace(" ", "-")
         signature = self._signature(name, where or "-", contents, None)
         return mean_score(name, [row for _, row in rows], self.protocol, signature)
 
@@ -255,10 +250,6 @@ class Assembly:
     def _signature(self, name: str, data: str, contents: Sequence[str], counted: int | None) -> Signature:
         version = self.probes.versions[METRICS[name].network]
         return Signature(name, version, data, digest(list(contents)), self.protocol, counted)
-
-
-def _source(metric: Metric) -> Metric:
-    return METRICS[metric.change_of] if metric.change_of else metric
 
 
 def _lacking(found: Sequence[tuple[Made, Row]], what: str) -> list[str]:

@@ -11,6 +11,7 @@ from cvbench.core.digest import digest
 from cvbench.core.errors import BadOutput, UnsuitableInput
 from cvbench.core.types import Traits
 from cvbench.engine.coding import check_output, decoded, quantize
+from cvbench.engine.ranks import current
 from cvbench.engine.subject import Subject
 from cvbench.generators import Row
 from cvbench.generators.spaces import scaled
@@ -74,8 +75,16 @@ class Decoder:
         """The space of latents that the VAE wants."""
         return self.row.space or self.subject.latents
 
+    @property
+    def digest(self) -> str:
+        """What stands for the row, without asking its models what they do."""
+        models = [subject.facts.digest for subject in (self.subject, self.base)]
+        return digest([models, self.row.decode, self.space, VERSION])
+
     def key(self, shape: tuple[int, int, int]) -> str | None:
         """Return what stands for all that decides the frames made of latents, None for a model without a key."""
+        if not current().computes:
+            return self.digest
         keys = [subject.key(shape) for subject in (self.subject, self.base)]
         return None if None in keys else digest([keys, self.row.decode, self.space, VERSION])
 

@@ -1,44 +1,34 @@
 """A run of generators from request to records."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 from cvbench import generators, weights
-from cvbench.core.errors import CvbenchError, MissingWeights, UsageError
+from cvbench.core.errors import CvbenchError, UsageError
 from cvbench.core.records import Failure, ModelFacts, RunRecord
 from cvbench.data import Dataset
 from cvbench.engine.coding import describe
 from cvbench.engine.loop import Progress, silent
 from cvbench.engine.measuring import Probes
-from cvbench.engine.subject import Setting, Subject, subject_of
+from cvbench.engine.ranks import current
 from cvbench.generators import Row
 from cvbench.metrics import resolve
 from cvbench.store import FileStore, Store
+from cvbench.tasks.generation.beside import leave_beside, speed_of
 from cvbench.tasks.generation.cost import Cost
 from cvbench.tasks.generation.decoding import Decoding
 from cvbench.tasks.generation.drawing import Drawing, Source
-from cvbench.tasks.generation.gate import Gate, gate
+from cvbench.tasks.generation.gate import Gate
+from cvbench.tasks.generation.lineup import Part, lined_up
 from cvbench.tasks.generation.pictures import keep_pictures
 from cvbench.tasks.generation.record import Assembly
 from cvbench.tasks.generation.request import GenerationRequest, check, metrics_for, protocol_of
 from cvbench.tasks.generation.rows import Decoder
-from cvbench.tasks.generation.timing import timed
 from cvbench.tasks.request import Tell, failed_record, held_still, kept, say
 
 Agree = Callable[[Cost], None]
 """Called with what a run will cost before it draws; raises UsageError where that is not wanted."""
-
-
-@dataclass
-class Part:
-    """The rows of one generator on one data set, and what keeps them from running."""
-
-    source: Source
-    dataset: Dataset
-    request: GenerationRequest
-    rows: Sequence[Row]
 
 
 def run(
@@ -58,11 +48,11 @@ def run(
     names = resolve(request.metrics, request.protocol, "drawing")
     parts = list(parts_of(request))
     drawings = [(part, drawing_of(part, names, store, progress)) for part in parts]
-    if agree:
+    if agree and current().computes:
         agree(Cost.of([d for _, d in drawings if isinstance(d, Drawing)]))
     records: list[RunRecord] = []
     for part, drawing in drawings:
-        records += run_part(part, drawing, names, store, progress, tell)
+        records += run_part(part, drawing, store, progress, tell)
     order = {name: place for place, name in enumerate(request.models)}
     return sorted(records, key=lambda record: (record.data.name, order[record.model.name]))
 
@@ -125,113 +115,63 @@ def locate(part: Part) -> None:
 
 
 def run_part(
-    part: Part, drawing: Drawing | Exception, names: Sequence[str], store: Store, progress: Progress, tell: Tell | None
+    part: Part, drawing: Drawing | Exception, store: Store, progress: Progress, tell: Tell | None
 ) -> list[RunRecord]:
-    """Draw, decode and measure one generator's samples; rows that cannot run have a record that says why."""
+    """Draw, decode and measure one generator's samples; rows that cannot run have a record that says why.
+
+    Of several processes the first has the records.
+    """
     if isinstance(drawing, Exception):
-        return [_failed(row.name, drawing, part, tell) for row in part.rows]
-    decoders, refused = line_up(part)
-    gates: dict[str, Gate | None] = {}
-    for decoder in list(decoders):
-        try:
-            gates[decoder.name] = gate(decoder, store)
-        except Exception as error:  # latents of another shape, weights that do not load
-            if part.request.strict:
-                raise
-            refused[decoder.name] = error
-            decoders.remove(decoder)
+        return _failed({row.name: drawing for row in part.rows}, part, tell)
+    lineup = lined_up(part, drawing.probes, store)
     asked = {row.name for row in part.rows}
-    records = [_failed(name, error, part, tell) for name, error in refused.items() if name in asked]
-    if not asked & {decoder.name for decoder in decoders}:
+    records = _failed({name: error for name, error in lineup.refused.items() if name in asked}, part, tell)
+    if not asked & {decoder.name for decoder in lineup.decoders}:
         return records
-    keys = drawing.drawn()
-    size = part.source.settings.size
-    decoding = Decoding(part.request, part.dataset, decoders, keys, size, drawing.probes, store, progress)
+    keys, size = drawing.drawn(), part.source.settings.size
+    decoding = Decoding(part.request, part.dataset, lineup.decoders, keys, size, drawing.probes, store, progress)
+    decoding.loop.leave = partial(leave_beside, decoding)
     with held_still(decoding.subjects):
         decoding.loop.run()
-        for decoder in (d for d in decoders if d.name in asked):
-            records.append(_record(Assembly, decoding, drawing, decoder, gates[decoder.name], part, tell))
-        try:
-            keep_pictures(decoding, records)
-        except (OSError, CvbenchError, RuntimeError) as error:
-            if part.request.strict:
-                raise
-            say(tell, f"no pictures of {part.dataset.name} for the report: {describe(error)}")
+        if not current().assembles:
+            return []
+        for decoder in (d for d in lineup.decoders if d.name in asked):
+            records += _record(decoding, drawing, decoder, lineup.gates[decoder.name], part, tell)
+        _keep_pictures(decoding, records, tell)
     return records
 
 
+def _keep_pictures(decoding: Decoding, records: Sequence[RunRecord], tell: Tell | None) -> None:
+    name = decoding.dataset.name
+    if not current().computes:
+        say(tell, f"no pictures of {name}: they need the models; type the run's line again without --shard")
+        return
+    try:
+        keep_pictures(decoding, records)
+    except (OSError, CvbenchError, RuntimeError) as error:
+        if decoding.request.strict:
+            raise
+        say(tell, f"no pictures of {name} for the report: {describe(error)}")
+
+
 def _record(
-    assemble: Any, decoding: Decoding, drawing: Drawing, decoder: Decoder, found: Gate | None, part: Part,
-    tell: Tell | None,
-) -> RunRecord:  # fmt: skip
+    decoding: Decoding, drawing: Drawing, decoder: Decoder, found: Gate | None, part: Part, tell: Tell | None
+) -> list[RunRecord]:
     broken = decoding.loop.broken.get(decoder.name)
     if broken is not None:
-        return _failed(decoder.name, broken.failure, part, tell)
-    speed, notes = timed(decoding, decoder) if part.request.speed else (None, [])
-    record: RunRecord = assemble(decoding, drawing, decoder, found).record(speed, notes)
-    return kept(record, part.request.out, part.dataset.place, tell)
+        return _failed({decoder.name: broken.failure}, part, tell)
+    record = Assembly(decoding, drawing, decoder, found).record(*speed_of(decoding, decoder))
+    return [kept(record, part.request.out, part.dataset.place, tell)]
 
 
-def _failed(name: str, error: Exception | Failure, part: Part, tell: Tell | None) -> RunRecord:
-    facts = ModelFacts(name, "", about=part.source.entry.about, licence=part.source.entry.licence)
-    record = failed_record(facts, error, part.dataset, part.request)
-    return kept(record, part.request.out, part.dataset.place, tell)
-
-
-def line_up(part: Part) -> tuple[list[Decoder], dict[str, Exception]]:
-    """Return the rows that can run, the base VAE's first, and for each of the others what went wrong.
-
-    The generator's own VAE takes part always: the others are held against its frames. It comes from the generator's
-    own folder where that has one.
-    """
-    own = part.source.entry.vae
-    setting = _with_own_vae(part, own)
-    subjects: dict[str, Subject | Exception] = {}
-
-    def subject(spec: str) -> Subject | Exception:
-        if spec not in subjects:
-            try:
-                subjects[spec] = subject_of(spec, setting)
-            except UsageError:
-                raise
-            except Exception as error:  # no weights, say
-                if part.request.strict:
-                    raise
-                subjects[spec] = error
-        return subjects[spec]
-
-    rows = list(part.rows)
-    if not any(not row.vae and row.decode == "together" for row in rows):
-        rows.insert(0, Row(part.source.name, part.source.name))
-    rows.sort(key=lambda row: bool(row.vae or row.decode != "together"))
-    base, refused, decoders = subject(own), dict[str, Exception](), list[Decoder]()
-    for row in rows:
-        found = subject(row.vae or own)
-        wrong = next((each for each in (base, found) if isinstance(each, Exception)), None)
-        if wrong is not None or isinstance(base, Exception) or isinstance(found, Exception):
-            refused[row.name] = _of_base(wrong, own) if wrong is base else wrong or MissingWeights(own)
-        else:
-            decoders.append(Decoder(row, found, base))
-    return decoders, refused
-
-
-def _of_base(error: Exception | None, own: str) -> Exception:
-    """Return an error of the base VAE under its name."""
-    if error is not None:
-        error.add_note(f"the generator's own VAE, {own}")
-    return error or MissingWeights(own)
-
-
-def _with_own_vae(part: Part, own: str) -> Setting:
-    """Return what models share, the generator's own VAE taken from beside its other networks."""
-    setting, folder = part.request.setting, part.source.path
-    beside: Path | None = folder / "vae" if folder and (folder / "vae").is_dir() else None
-    if folder and folder.is_file() and folder.suffix == ".ckpt":
-        beside = folder  # a checkpoint of all parts
-    label = own.partition("@")[0]
-    if beside is None or label in setting.weights:
-        return setting
-    return replace(setting, weights={**setting.weights, label: beside})
+def _failed(errors: Mapping[str, Exception | Failure], part: Part, tell: Tell | None) -> list[RunRecord]:
+    """Return a record for each row that cannot run, in the process that has records."""
+    entry, made = part.source.entry, []
+    for name, error in errors.items() if current().assembles else ():
+        facts = ModelFacts(name, "", about=entry.about, licence=entry.licence)
+        record = failed_record(facts, error, part.dataset, part.request)
+        made.append(kept(record, part.request.out, part.dataset.place, tell))
+    return made
 
 
 def draw(

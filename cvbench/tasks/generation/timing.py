@@ -8,31 +8,31 @@ from cvbench.core.digest import digest
 from cvbench.engine import speed
 from cvbench.engine.coding import describe
 from cvbench.engine.device import device_name
-from cvbench.nets.tensors import Videos
-from cvbench.store import LATENTS
-from cvbench.tasks.generation.decoding import Decoding
+from cvbench.engine.measuring import Probes
+from cvbench.generators.entry import Latent
+from cvbench.store import Store
 from cvbench.tasks.generation.rows import Decoder
 
 
-def timed(decoding: Decoding, decoder: Decoder) -> tuple[dict[str, Any] | None, list[str]]:
-    """Time a row on the first sample; what fails is a note. Interpolation alone is not timed: it decodes nothing."""
-    if not decoding.keys or decoder.row.decode == "after":
+def timed(
+    decoder: Decoder, sample: Latent, size: tuple[int, int], probes: Probes, store: Store
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """Time a row on a sample's latents, of pictures of `size`; what fails is a note.
+
+    Interpolation alone is not timed: it decodes nothing.
+    """
+    if decoder.row.decode == "after":
         return None, []
-    rows = decoding.latents.rows(next(iter(decoding.keys.values())))
-    latents = torch.from_numpy(rows[LATENTS]).to(decoding.device)
-    machine = [device_name(decoding.device), torch.get_num_threads(), speed.VERSION]
-    reusable = decoder.key((1, *decoding.size))
-    key = digest(["decoding speed", reusable, list(latents.shape), decoding.protocol.of("code"), machine])
-    held: dict[str, Any] | None = decoding.store.facts(key) if reusable else None
+    latents, protocol = torch.from_numpy(sample).to(probes.device), decoder.subject.setting.protocol
+    machine = [device_name(probes.device), torch.get_num_threads(), speed.VERSION]
+    reusable = decoder.key((1, *size))
+    key = digest(["decoding speed", reusable, list(latents.shape), protocol.of("code"), machine])
+    held: dict[str, Any] | None = store.facts(key) if reusable else None
     if held is None:
         try:
-            held = speed.measure_decoding(lambda: _made(decoder, latents), decoding.device)
+            held = speed.measure_decoding(lambda: decoder.decode(latents, None, 0)[None], probes.device)
         except Exception as error:  # out of memory, say
             return None, [f"speed was not measured: {describe(error)}"]
         if reusable:
-            decoding.store.remember(key, held)
+            store.remember(key, held)
     return held, []
-
-
-def _made(decoder: Decoder, latents: torch.Tensor) -> Videos:
-    return decoder.decode(latents, None, 0)[None]

@@ -10,7 +10,7 @@ from cvbench.core.digest import digest
 from cvbench.core.errors import Unavailable
 from cvbench.core.records import Failure
 from cvbench.data import Item
-from cvbench.engine.loop import Progress
+from cvbench.engine.loop import Loop, Progress
 from cvbench.engine.ranks import current
 from cvbench.tasks.scoring.pairs import Partners
 from cvbench.tasks.scoring.rows import Row, Samples, text_rows
@@ -60,7 +60,7 @@ def against_prompts(prompts: Partners[str], samples: Samples) -> Held:
     found = held.pair(samples, prompts)
     if not current().assembles:
         return held
-    rows: Mapping[str, Row] = told_texts(samples) or described_texts(found.values(), samples)
+    rows: Mapping[str, Row] = told_texts(samples.loop) or described_texts(found.values(), samples)
     reason = samples.probes.reasons.get("clip", "prompt not measured")
     for index, text in found.items():
         held.rows[index], held.contents[index] = rows.get(text, reason), digest(text)
@@ -75,12 +75,17 @@ def described_texts(texts: Iterable[str], samples: Samples) -> dict[str, np.ndar
 def leave_texts(prompts: Partners[str], samples: Samples) -> None:
     """Leave, in a share, the embeddings of the prompts of its samples."""
     texts = [text for index, text in Held().pair(samples, prompts).items() if index in samples.places]
-    samples.loop.asides |= {TEXT + text: row.tolist() for text, row in described_texts(texts, samples).items()}
+    tell_texts(samples.loop, described_texts(texts, samples))
 
 
-def told_texts(samples: Samples) -> dict[str, np.ndarray]:
+def tell_texts(loop: Loop, rows: Mapping[str, np.ndarray]) -> None:
+    """Leave embeddings (1, d) of texts in a share."""
+    loop.asides |= {TEXT + text: row.tolist() for text, row in rows.items()}
+
+
+def told_texts(loop: Loop) -> dict[str, np.ndarray]:
     """Return the embeddings that shares left."""
-    left = {name.removeprefix(TEXT): row for name, row in samples.loop.asides.items() if name.startswith(TEXT)}
+    left = {name.removeprefix(TEXT): row for name, row in loop.asides.items() if name.startswith(TEXT)}
     return {text: np.array(row, np.float32) for text, row in left.items()}
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
-from scipy.linalg import eigvalsh, lapack
+from scipy.linalg import blas, eigvalsh, lapack
 from scipy.spatial.distance import cdist
 
 from cvbench.core.errors import UnsuitableInput
@@ -227,8 +227,18 @@ def _factor(covariance: Float64[np.ndarray, "_d _d"]) -> Float64[np.ndarray, "_r
     """R with RᵀR = Σ and as many rows as Σ has rank, by Cholesky with pivots."""
     upper, pivots, rank, _ = lapack.dpstrf(covariance.T, lower=0)
     factor = np.empty((rank, len(covariance)))
-    factor[:, pivots - 1] = np.triu(upper)[:rank]
+    factor[:, pivots - 1] = np.triu(upper[:rank])
     return factor
+
+
+def _similar(
+    factor: Float64[np.ndarray, "_r _d"], covariance: Float64[np.ndarray, "_d _d"]
+) -> Float64[np.ndarray, "_r _r"]:
+    """R Σ Rᵀ, of which the lower triangle alone is filled: with Σ = H + Hᵀ it is (RH) Rᵀ and its transpose."""
+    half = np.tril(covariance)
+    half[np.diag_indices(len(half))] /= 2
+    product = blas.dtrmm(1.0, half.T, factor.T)  # transposed views are in the memory order that BLAS wants
+    return np.asarray(blas.dsyr2k(1.0, product, factor.T, trans=1, lower=1))
 
 
 def _nuclear(root_x: Float64[np.ndarray, "_k _d"], root_y: Float64[np.ndarray, "_l _d"]) -> float:
@@ -241,7 +251,7 @@ def _trace_of_root(cov_x: Float64[np.ndarray, "_d _d"], cov_y: Float64[np.ndarra
     lower, singular = lapack.dpotrf(cov_x.T, lower=1)  # the same matrix, in the memory order LAPACK wants
     if singular:
         factor = _factor(cov_x)  # of fewer rows than columns: n below d
-        similar = factor @ cov_y @ factor.T
+        similar = _similar(factor, cov_y) if factor.size else factor
     else:
         similar, _ = lapack.dsygst(cov_y.T, lower, itype=3, lower=1)  # LᵀΣyL
     if not similar.size:

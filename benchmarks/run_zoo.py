@@ -1,12 +1,14 @@
 """Run every network of the zoo untrained, each in a process of its own, and print a table of what it takes.
 
-    python benchmarks/run_zoo.py [--data sample] [--limit 1] [--timeout 900] [NAME ...] > zoo.md
+    python benchmarks/run_zoo.py [--data sample] [--limit 1] [--timeout 900] [--memory 20] [NAME ...] > zoo.md
 
 Parameters, latent shape of the clip that was coded, wall time of the whole command (imports and random weights
-included) and peak resident memory. A model that fails stands in the table with its reason.
+included) and peak resident memory. A model that fails stands in the table with its reason; of entries that are one
+network, which untrained is the same, the first is run and the others say so.
 """
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +19,13 @@ from pathlib import Path
 from cvbench.core.records import RunRecord
 from cvbench.core.types import Traits
 from cvbench.models import MODELS
+
+
+def network(name: str) -> str:
+    """Return what entries share that are one network when untrained."""
+    entry = MODELS[name]
+    options = {key: value for key, value in {**entry.config, **entry.options}.items() if key != "file"}
+    return f"{entry.build} {entry.traits} {json.dumps(options, sort_keys=True)}"
 
 
 def latent_shape(traits: Traits, frames: int, side: int) -> str:
@@ -37,32 +46,43 @@ def run(name: str, arguments: argparse.Namespace) -> str:
         command += ["--metrics", "psnr,ssim", "--no-speed"]
         start = time.monotonic()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        memory, error = watch(process, arguments.timeout)
+        memory, error = watch(process, arguments.timeout, arguments.memory)
         seconds = time.monotonic() - start
         made = list(Path(folder, "records").glob("*.json"))
         record = RunRecord.load(made[0]) if made else None
-    params = f"{entry.params[0] / 1e6:.1f}M + {entry.params[1] / 1e6:.1f}M" if entry.params else "–"
+    params = parameters(name)
     if record is None or record.error:
-        reason = (record.error if record else "") or error or f"no record within {arguments.timeout} s"
+        reason = (record.error if record else "") or error or f"no record within {arguments.timeout:g} s"
         return f"| {name} | {params} | – | {seconds:.0f} | {memory:.1f} | {reason[:160]} |"
     sample = record.samples[0]
     shape = latent_shape(entry.traits, sample.frames, sample.height)
     return f"| {name} | {params} | {shape} | {seconds:.0f} | {memory:.1f} | ok |"
 
 
-def watch(process: "subprocess.Popen[str]", timeout: float) -> tuple[float, str]:
-    """Wait for a process; return its peak resident memory in GiB and the last line of its errors."""
+def same(name: str, alike: str) -> str:
+    """Return the line of a model whose network is that of one before it."""
+    return f"| {name} | {parameters(name)} | as {alike} | – | – | the network of {alike} |"
+
+
+def parameters(name: str) -> str:
+    """Return those of encoder and decoder."""
+    params = MODELS[name].params
+    return f"{params[0] / 1e6:.1f}M + {params[1] / 1e6:.1f}M" if params else "–"
+
+
+def watch(process: "subprocess.Popen[str]", timeout: float, most: float) -> tuple[float, str]:
+    """Wait for a process, `most` its memory; return its peak resident memory in GiB and the last line of its errors."""
     end, peak = time.monotonic() + timeout, 0
     status = Path(f"/proc/{process.pid}/status")
     while process.poll() is None:
         for line in status.read_text().splitlines() if status.exists() else ():
             if line.startswith("VmHWM:"):
                 peak = max(peak, int(line.split()[1]))
-        if time.monotonic() > end or peak > 20 * 2**20:
+        if time.monotonic() > end or peak > most * 2**20:
             process.kill()
         time.sleep(0.1)
     errors = process.stderr.read().strip().splitlines() if process.stderr else []
-    word = "needs more than 20 GiB" if peak > 20 * 2**20 else (errors[-1] if errors else "")
+    word = f"needs more than {most:g} GiB" if peak > most * 2**20 else (errors[-1] if errors else "")
     return peak / 2**20, word
 
 
@@ -73,10 +93,14 @@ def main() -> None:
     parser.add_argument("--data", default="sample")
     parser.add_argument("--limit", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=900)
+    parser.add_argument("--memory", type=float, default=20, help="GiB a process may take")
     arguments = parser.parse_args()
     print("| model | parameters | latents | s | GiB | |\n|---|---|---|---|---|---|", flush=True)
-    for name in arguments.names or [n for n, e in MODELS.items() if e.role == "network"]:
-        print(run(name, arguments), flush=True)
+    names = arguments.names or [n for n, e in MODELS.items() if e.role == "network"]
+    first = {network(name): name for name in reversed(MODELS)}
+    for name in names:
+        alike = first[network(name)]
+        print(run(name, arguments) if alike == name or alike not in names else same(name, alike), flush=True)
 
 
 if __name__ == "__main__":

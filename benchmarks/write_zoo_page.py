@@ -4,6 +4,7 @@ python benchmarks/write_zoo_page.py > docs/zoo.md
 """
 
 from cvbench.models import MODELS
+from cvbench.models.about import NOT_STATED, licence_of, shares_of, weights_of
 from cvbench.models.entry import ModelEntry
 
 HEAD = """# All models
@@ -27,24 +28,12 @@ def line(name: str, entry: ModelEntry) -> str:
     parameters = " + ".join(f"{count:,}" for count in entry.params) if entry.params and sum(entry.params) else "–"
     codes = f"{traits.codebook:,} codes" if traits.codebook else f"{traits.channels or '–'}"
     latents = f"{traits.tokens} of {codes}" if traits.tokens else codes
-    shares = f"`{entry.base}`, {entry.latents}{', encoded by it' if entry.encoder else ''}" if entry.base else "–"
     cells = (
         f"`{name}`", entry.about, parameters, f"{traits.temporal}×{traits.spatial}×{traits.spatial}", latents,
-        str(traits.frame_rule), f"{bits:.3g}" if bits else "–", shares, entry.licence or "not stated", place(entry),
+        str(traits.frame_rule), f"{bits:.3g}" if bits else "–", shares_of(entry) or "–",
+        licence_of(entry) or NOT_STATED, weights_of(entry),
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
-
-
-def place(entry: ModelEntry) -> str:
-    """Say where the weights come from."""
-    source = entry.source
-    if source is None:
-        return "none"
-    if source.bundled:
-        return "in the package"
-    if source.unpublished:
-        return f"unpublished: {source.unpublished}"
-    return f"{source.repo or source.url or source.page}{' (gated)' if source.gated else ''}"
 
 
 def page() -> str:

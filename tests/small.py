@@ -112,6 +112,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "cvbench.models.tokenizers:TiTok": {
         "encoder": "small", "decoder": "small", "tokens": 24, "codes": 256, "side": 64, "blocks": 1, "hidden": 32,
     },
+    "cvbench.models.omnitokenizer:OmniTokenizer": {"width": 64, "heads": 2, "window": 4, "codes": 256},
     "cvbench.models.beyond:LeanVAE": {"embedding_dim": 32, "l_dim": 8, "h_dim": 24},
     "cvbench.models.beyond:WFVAE": {
         "base_channels": 32, "encoder_energy_flow_hidden_size": 32, "decoder_energy_flow_hidden_size": 64,
@@ -133,6 +134,17 @@ SMALL |= {
     "turbo-vaed-hunyuan": _taught("AutoencoderKLHunyuanVideo", channels=4),
     "turbo-vaed-cogvideox": _taught("AutoencoderKLCogVideoX", channels=4),
     "turbo-vaed-ltx": _taught("AutoencoderKLLTXVideo", channels=16),
+    "ltx-2.5-diffusion": {
+        "teacher": {**models.MODELS["ltx-2.3"].config, **SMALL["ltx-2.3"]},
+        "latent_channels": 16,
+        "decoder_head_dim": 8,
+        "decoder_stage_channels": (32, 16, 8, 8, 8),
+        "decoder_stage_depths": (1,) * 5,
+        "decoder_stage_kernels": ((3, 3, 3),) * 4,
+        "decoder_t_emb_dim": 16,
+        "decoder_upsample_channel_reductions": (2, 2, 1, 1),
+        "decoder_stage5_kernel": (3, 3, 3),
+    },
 }
 """Few channels: by entry, by class of diffusers, or by adapter, the first that is there."""
 RIFE = {

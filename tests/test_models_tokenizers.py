@@ -1,8 +1,8 @@
 """Tokenizers and decoders against recorded outputs of the official code, through their entries, and their files.
 
 Sources: NVIDIA/Cosmos-Tokenizer 3584ae7, TencentARC/SEED-Voken b9a17ea, FoundationVision/LlamaGen ce98ec4,
-bytedance/1d-tokenizer 942a96f, hustvl/LightningDiT 2725fed, microsoft/VidTok d6ad92d, hustvl/Turbo-VAED 9268488,
-PKU-YuanGroup/WF-VAE d858bee, ModelTC/LightX2V f8aee98b.
+bytedance/1d-tokenizer 942a96f, hustvl/LightningDiT 2725fed, microsoft/VidTok d6ad92d, PKU-YuanGroup/WF-VAE d858bee,
+ModelTC/LightX2V f8aee98b.
 """
 
 import os
@@ -13,10 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 import torch
-from golden.weights import rng
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from zoo2 import close, loaded, official, pixels, recorded, same_codes, shapes, shapes_of
@@ -25,12 +23,13 @@ from cvbench import models
 from cvbench.core.errors import BadWeights, UnsuitableInput
 from cvbench.models import MODELS
 from cvbench.models.building import Uninitialised, construct
+from cvbench.models.decoder_entries import DECODERS
 from cvbench.models.entry import Loading
 from cvbench.models.renames import cosmos as cosmos_names
 from cvbench.models.stand_in_entries import STAND_INS
 from cvbench.models.tokenizer_entries import TOKENIZERS
 from cvbench.models.tokenizers import of_layout
-from cvbench.nets import cosmos, magvit2, titok, turbovaed, vqgan
+from cvbench.nets import cosmos, magvit2, titok, vqgan
 from cvbench.weights import sources as weights
 
 
@@ -168,53 +167,6 @@ def test_latents_and_pixels_are_the_official_ones(case: Case, tmp_path: Path) ->
             close(recon, f"{case.key}/recon", case.stride, atol=1e-3 if "cosmos" in case.variant else 1e-4)
 
 
-TURBO = {
-    "hunyuan": turbovaed.Layout(16, (48, 32, 16, 8), (5, 4, 4, 4, 5)),
-    "ltx": turbovaed.Layout(128, (64, 48, 32, 64), (1, 1, 3, 2, 3), (2, 2, 2), 4),
-    "dc": turbovaed.Layout(128, (64, 48, 32, 64), (4, 3, 3, 3, 4), (2, 2, 1), 4, drop=False),
-}
-
-
-@pytest.mark.parametrize(
-    ("variant", "case", "shape", "stride"),
-    [
-        ("hunyuan", "t1", (2, 16, 1, 4, 6), 2),
-        ("hunyuan", "t3", (1, 16, 3, 4, 4), 2),
-        ("ltx", "t3", (1, 128, 3, 1, 2), 4),
-        ("dc", "t3", (1, 128, 3, 1, 2), 4),
-    ],
-)
-def test_light_decoders_give_the_official_pixels(variant: str, case: str, shape: tuple[int, ...], stride: int) -> None:
-    name = f"turbo-vaed-{variant}-small"
-    net = turbovaed.TurboVAED(TURBO[variant]).eval().requires_grad_(False)
-    net.load_state_dict(official(name))
-    z = torch.from_numpy(rng(f"{name}/{case}").standard_normal(shape).astype(np.float32))
-    close(net(z), f"{name}/{case}/recon", stride)
-
-
-def test_a_light_decoder_codes_by_its_partner_and_each_half_has_its_own_weights(tmp_path: Path) -> None:
-    from small import small, small_options
-
-    options = small_options("turbo-vaed-hunyuan")
-    whole = small("turbo-vaed-hunyuan", seed=3)
-    save_file(whole.net.state_dict(), tmp_path / "decoder.safetensors")
-    save_file(whole.partner.net.state_dict(), tmp_path / "teacher.safetensors")
-    again = models.build(
-        MODELS["turbo-vaed-hunyuan"],
-        Loading(
-            torch.device("cpu"), torch.float32, options=options,
-            path=tmp_path / "decoder.safetensors", partner=tmp_path / "teacher.safetensors",
-        ),
-    )  # fmt: skip
-    x = torch.rand(1, 3, 5, 16, 16)
-    with torch.inference_mode():
-        z = again.encode(x)
-        assert torch.equal(z, whole.partner.encode(x))
-        assert torch.equal(again.decode(z, 5), whole.decode(z, 5))
-    with pytest.raises(UnsuitableInput, match="latents of 4 channels"):
-        again.decode(torch.zeros(1, 3, 1, 2, 2), 1)
-
-
 def of_entry(net: Callable[[Any], nn.Module], layout: Any, name: str) -> Callable[[], nn.Module]:
     """Return what makes the network of an entry's config."""
     return lambda: net(of_layout(layout, MODELS[name].config))
@@ -225,15 +177,10 @@ FULL: dict[str, Callable[[], nn.Module]] = {
     "open-magvit2-16384-full": of_entry(magvit2.OpenMagvit2, magvit2.Layout(), "open-magvit2-16384"),
     "open-magvit2-video-full": of_entry(magvit2.OpenMagvit2, magvit2.Layout(), "open-magvit2-video"),
     "titok-s128-full": of_entry(titok.TiTok, titok.Layout(), "titok-s128"),
-    "turbo-vaed-hunyuan-full": of_entry(turbovaed.TurboVAED, turbovaed.Layout(), "turbo-vaed-hunyuan"),
-    "turbo-vaed-ltx-full": of_entry(turbovaed.TurboVAED, turbovaed.Layout(), "turbo-vaed-ltx"),
-    "turbo-vaed-dc-full": lambda: turbovaed.TurboVAED(
-        turbovaed.Layout(128, blocks=(4, 3, 3, 3, 4), patch=4, drop=False)
-    ),
 }
 
 
-@pytest.mark.parametrize("name", [*TOKENIZERS, *STAND_INS])
+@pytest.mark.parametrize("name", [*TOKENIZERS, *STAND_INS, *DECODERS])
 def test_the_full_size_network_is_the_one_of_the_entry(name: str) -> None:
     entry, meta = MODELS[name], torch.device("meta")
     counts_codes = entry.config.get("regularizer") == "fsq"  # at construction, which takes values

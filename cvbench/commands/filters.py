@@ -9,6 +9,7 @@ from cvbench import weights
 from cvbench.commands.options import configured_weights
 from cvbench.core.errors import UnknownName, UsageError
 from cvbench.models import MODELS
+from cvbench.models.about import licence_of
 from cvbench.models.entry import ModelEntry
 
 Test = Callable[[str, ModelEntry], bool]
@@ -41,7 +42,7 @@ def _of_task(task: str) -> Test:
 
 
 def _of_licence(text: str) -> Test:
-    return lambda _, entry: text.lower() in entry.licence.lower()
+    return lambda _, entry: text.lower() in licence_of(entry).lower()
 
 
 def _compressing(text: str) -> Test:
@@ -62,7 +63,12 @@ def _sharing(name: str) -> Test:
 
 def _is_here(_: bool) -> Test:
     given = configured_weights()
-    return lambda name, entry: entry.source is None or weights.locate(name, entry.source, given) is not None
+
+    def is_here(name: str, entry: ModelEntry) -> bool:
+        whole = not entry.encoder or is_here(entry.encoder, MODELS[entry.encoder])
+        return whole and (entry.source is None or weights.locate(name, entry.source, given) is not None)
+
+    return is_here
 
 
 TESTS: Mapping[str, Callable[[Any], Test]] = {

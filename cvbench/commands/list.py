@@ -18,6 +18,7 @@ from cvbench.data import DATASETS
 from cvbench.generators import GENERATORS, GeneratorEntry, weights_name
 from cvbench.metrics import ALIASES, METRICS
 from cvbench.models import MODELS
+from cvbench.models.about import licence_of, shares_of, weights_of
 from cvbench.models.entry import ModelEntry
 from cvbench.models.naming import expanded
 
@@ -26,7 +27,19 @@ Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
 def list_models() -> Rows:
     """Return what each model is, what it costs, where its weights come from and under which licence."""
-    head = ("model", "what", "params", "t×s×s", "channels", "frames", "bits/px", "options", "licence", "weights")
+    head = (
+        "model",
+        "what",
+        "params",
+        "t×s×s",
+        "channels",
+        "frames",
+        "bits/px",
+        "shares",
+        "options",
+        "licence",
+        "weights",
+    )
     return head, [(name, *_model(entry)) for name, entry in MODELS.items()]
 
 
@@ -35,21 +48,17 @@ def _model(entry: ModelEntry) -> tuple[str, ...]:
     params = (
         f"{entry.params[0] / 1e6:.1f}M + {entry.params[1] / 1e6:.1f}M" if entry.params and sum(entry.params) else "–"
     )
-    source = (
-        (entry.source.repo or entry.source.origin) + (" (gated)" if entry.source.gated else "")
-        if entry.source
-        else "built in"
-    )
     return (
         entry.about,
         params,
         f"{traits.temporal}×{traits.spatial}×{traits.spatial}" if entry.role != "codec" else "codec",
-        str(traits.channels or "–"),
+        f"{traits.codebook:,} codes" if traits.codebook else str(traits.channels or "–"),
         str(traits.frame_rule),
         f"{bpp:.3g}" if bpp else ("counted" if entry.role == "codec" else "–"),
+        shares_of(entry) or "–",
         ", ".join(f"{k}={v}" for k, v in entry.options.items()) or "–",
-        entry.licence or "–",
-        source,
+        licence_of(entry) or "–",
+        weights_of(entry),
     )
 
 

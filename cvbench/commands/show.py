@@ -89,7 +89,12 @@ def model_lines(record: RunRecord) -> list[str]:
     """Say which model it is."""
     facts = record.model
     known = {"is": facts.spec, "": facts.about, "parameters": parameters(facts), "licence": facts.licence}
-    known |= {"in": facts.computes_in, "revision": facts.revision, "digest": facts.digest[:12]}
+    known |= {
+        "encoded by": facts.encoder,
+        "in": facts.computes_in,
+        "revision": facts.revision,
+        "digest": facts.digest[:12],
+    }
     known |= {"init": "random" if facts.init == "random" else ""}
     return [facts.name, "; ".join(f"{what} {text}".strip() for what, text in known.items() if text)]
 

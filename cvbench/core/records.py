@@ -44,8 +44,8 @@ class ModelFacts:
 
     `digest` stands for weights, options and code, `revision` is the commit of the repository that the weights came
     from. `computes_in` is the dtype that ran, where it is not the protocol's. `window` is that of
-    `cvbench.core.types.Traits`, `spec` what a label stands for, "" where the name is no label. Records older than a
-    field have its default.
+    `cvbench.core.types.Traits`, `spec` what a label stands for, "" where the name is no label, `encoder` the model
+    that encodes for a decoder alone, and the commit of its weights. Records older than a field have its default.
     """
 
     name: str
@@ -65,6 +65,7 @@ class ModelFacts:
     revision: str = ""
     computes_in: str = ""
     spec: str = ""
+    encoder: str = ""
 
 
 @dataclass(frozen=True)

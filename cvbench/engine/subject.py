@@ -23,6 +23,7 @@ from cvbench.core.records import ModelFacts
 from cvbench.core.types import Traits
 from cvbench.engine.coding import Coded, code
 from cvbench.engine.fingerprint import attributes_of, enclosed, fingerprint
+from cvbench.models.about import licence_of
 from cvbench.models.entry import Loading, ModelEntry
 from cvbench.models.own import OwnModel, load_own
 from cvbench.nets.arithmetic import arithmetic
@@ -129,7 +130,8 @@ class Listed(Subject):
         self.held = weights.identity(self.path, self.entry.source) if self.path else None
         self.partner = self._partner(given) if self.entry.encoder and self.path else None
         facts = facts_of(name or spec, self.entry, self._identity(), "random" if self.random else "weights")
-        self.facts = replace(facts, revision=self.held.revision if self.held else "", spec=spec if name else "")
+        revision = self.held.revision if self.held else ""
+        self.facts = replace(facts, revision=revision, spec=spec if name else "", encoder=self._encoder())
 
     def _partner(self, given: Mapping[str, Path]) -> Path:
         """Return where the weights lie of the entry that encodes for a decoder."""
@@ -137,6 +139,12 @@ class Listed(Subject):
         if source is None:
             raise UsageError(f"{self.entry.encoder}, which encodes for {self.entry_name}, has no weights")
         return weights.fetch(self.entry.encoder, source, given)
+
+    def _encoder(self) -> str:
+        """Return which entry encodes for a decoder, and the commit of its weights where that is known."""
+        source = models.find(self.entry.encoder).source if self.partner else None
+        commit = weights.identity(self.partner, source).revision if self.partner and source else ""
+        return f"{self.entry.encoder}@{commit}" if commit else self.entry.encoder
 
     def _identity(self) -> str:
         held = [self.held.sha256, self.held.revision] if self.held else [f"random:{self.setting.protocol.seed}"]
@@ -366,7 +374,8 @@ def facts_of(spec: str, entry: ModelEntry, identity: str = "", init: str = "weig
         bpp=traits.bits_per_pixel,
         frame_rule=str(traits.frame_rule),
         compatible=entry.compatible,
-        licence=entry.licence,
+        licence=licence_of(entry),
+        encoder=entry.encoder,
         init=init,
         window=traits.window,
     )

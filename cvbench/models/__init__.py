@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cvbench.core.errors import UnknownName, UsageError
 from cvbench.models.beyond_entries import BEYOND
 from cvbench.models.builtin import BUILTIN
+from cvbench.models.decoder_entries import DECODERS
 from cvbench.models.entry import Loading, ModelEntry, Option
 from cvbench.models.interp_entries import INTERPOLATION, at_factor
 from cvbench.models.local import LIKE, is_local, local_entry
@@ -35,6 +36,7 @@ MODELS: dict[str, ModelEntry] = {
     **BEYOND,
     **STAND_INS,
     **TOKENIZERS,
+    **DECODERS,
     **INTERPOLATION,
 }
 TIMES = re.compile(r"\d+x")

@@ -6,7 +6,6 @@ from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -14,16 +13,12 @@ from cvbench import weights
 from cvbench.core.errors import BadWeights
 from cvbench.core.types import FrameRule, Traits
 from cvbench.models.entry import Loading
+from cvbench.models.posterior import sampled
 from cvbench.models.precision import computes_in
 from cvbench.nets import leanvae, taehv, wfvae
 from cvbench.nets.tensors import Videos
 
 Coded = Float[Tensor, "b z k y x"]
-
-
-def sampled(mean: Coded, logvar: Coded, loading: Loading) -> Coded:
-    """Return what the posterior is coded as: its mean, or a draw when the protocol asks for one."""
-    return mean if loading.posterior == "mode" else mean + (logvar / 2).exp() * torch.randn_like(mean)
 
 
 class TAEHV:

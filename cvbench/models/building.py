@@ -70,7 +70,7 @@ def loaded(name: str, config: Config, path: Path) -> Network:
         check_release(path, str(config["release"]))
     state = read(path, name)
     with weights.sound_settings(str(path)):
-        if not AUTOENCODERS[name].probed_as(config):  # settings of any size cost nothing there
+        if name not in AUTOENCODERS or not AUTOENCODERS[name].probed_as(config):  # settings of any size cost nothing
             fitted(state, on_meta(name, config), path)
         with Uninitialised():
             net = construct(name, config)

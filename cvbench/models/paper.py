@@ -128,6 +128,7 @@ PAPER: dict[str, ModelEntry] = {
         params=(68_748_936, 113_697_539),
         licence="apache-2.0",
         compatible="yes",
+        base="vae-sd21",
     ),
     "cvvae-1.1": ModelEntry(
         "CV-VAE (2D+3D), release 1.1 of October 2024 (weights in fp16), in the latent space of SD 2.1",
@@ -139,6 +140,7 @@ PAPER: dict[str, ModelEntry] = {
         params=(68_748_936, 113_697_539),
         licence="apache-2.0",
         compatible="yes",
+        base="vae-sd21",
     ),
     "cvvae-3d": ModelEntry(
         "CV-VAE (3D): every convolution in three dimensions; weights unpublished",
@@ -152,6 +154,7 @@ PAPER: dict[str, ModelEntry] = {
         ),
         params=(100_009_608, 155_869_955),
         compatible="yes",
+        base="vae-sd21",
     ),
     "cvvae-sd3": ModelEntry(
         "CV-VAE (2D+3D), 16 channels, in the latent space of SD 3",
@@ -163,5 +166,6 @@ PAPER: dict[str, ModelEntry] = {
         params=(69_080_736, 112_811_779),
         licence="apache-2.0",
         compatible="yes",
+        base="vae-sd3",
     ),
 }

@@ -61,6 +61,7 @@ def light(
     params: tuple[int, int],
     base: str,
     latents: Literal["raw", "scaled"] = "raw",
+    sha256: str = "",
 ) -> ModelEntry:
     """Return the entry of an autoencoder of LightX2V."""
     return ModelEntry(
@@ -68,7 +69,7 @@ def light(
         build,
         traits,
         config=config,
-        source=Source((f"{file}.safetensors",), "lightx2v/Autoencoders"),
+        source=Source((f"{file}.safetensors",), "lightx2v/Autoencoders", sha256=sha256),
         params=params,
         licence="apache-2.0",
         base=base,
@@ -144,6 +145,7 @@ STAND_INS: dict[str, ModelEntry] = {
         causal(4, 8, 16),
         (3_416_336, 4_617_339),
         "wan-2.1",
+        sha256="1821a86dacb322e33da0995e920818f11bac1655d38177586f3ebc35bc7a4ba8",
     ),
     "lightvae-w2.2": pruned_wan22("three quarters", 64, 34_965_580),
     "lightvae-w2.2-half": pruned_wan22("half", 128, 139_128_972),
@@ -155,6 +157,7 @@ STAND_INS: dict[str, ModelEntry] = {
         causal(4, 8, 16),
         (1_470_928, 9_844_611),
         "wan-2.1",
+        sha256="8666e769f449f2d955651564bcadb0c5e12461b50480e67b7241f32c15f11a19",
     ),
     "lighttae-w2.2": light(
         "lighttaew2_2",

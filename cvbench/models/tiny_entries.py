@@ -99,6 +99,7 @@ def video(name: str, about: str, compatible: str, form: str = "z4") -> ModelEntr
         params=variant.params,
         licence="apache-2.0",
         compatible=compatible,
+        base=variant.image if compatible == "yes" else "",
     )
 
 

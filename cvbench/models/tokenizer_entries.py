@@ -1,11 +1,10 @@
-"""Entries of discrete tokenizers, and of what else is compared with them: Cosmos, VidTok 1.0, WF-VAE, Turbo-VAED."""
+"""Entries of discrete tokenizers, and of what else is compared with them: Cosmos, VidTok 1.0, WF-VAE."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from cvbench.core.types import FrameRule, Traits
 from cvbench.models.entry import ModelEntry
-from cvbench.models.zoo import VIDEOS
 from cvbench.weights import Source
 
 COSMOS, VQGAN = "cvbench.models.tokenizers:Cosmos", "cvbench.models.vqgan:VQGAN"
@@ -46,7 +45,9 @@ def vq(
     return ModelEntry(about, VQGAN, traits, config=config, source=source, params=params, licence=licence)
 
 
-def magvit2(name: str, file: str, bits: int, params: tuple[int, int], video: bool = False) -> ModelEntry:
+def magvit2(
+    name: str, file: str, bits: int, params: tuple[int, int], sha256: str = "", video: bool = False
+) -> ModelEntry:
     """Return the entry of an Open-MAGVIT2; the published scores are those of averaged weights, which are taken."""
     image, clip = Traits(1, 16, least_side=32, codebook=1 << bits), Traits(4, 8, 0, FrameRule(1, 4), 0, 16, 1 << bits)
     return ModelEntry(
@@ -54,15 +55,15 @@ def magvit2(name: str, file: str, bits: int, params: tuple[int, int], video: boo
         MAGVIT2,
         clip if video else image,
         config={"bits": bits, **({"video": True, "mult": (1, 2, 2, 4)} if video else {})},
-        source=Source((file,), SEED_VOKEN.format("Open-MAGVIT2", name)),
+        source=Source((file,), SEED_VOKEN.format("Open-MAGVIT2", name), sha256=sha256),
         params=params,
         licence="apache-2.0",
     )
 
 
-def ibq(codes: int) -> ModelEntry:
+def ibq(codes: int, sha256: str) -> ModelEntry:
     """Return the entry of an IBQ."""
-    source = Source((f"imagenet256_{codes}.ckpt",), SEED_VOKEN.format("IBQ", codes))
+    source = Source((f"imagenet256_{codes}.ckpt",), SEED_VOKEN.format("IBQ", codes), sha256=sha256)
     about = f"IBQ, {codes:,} codes of 256 values, chosen by their product"
     return vq(about, "ibq", 16, codes, source, (46_752_256, 59_903_875), "apache-2.0")
 
@@ -81,11 +82,18 @@ def titok(file: str, about: str, config: Mapping[str, Any], params: tuple[int, i
         source=Source(("model.safetensors", "config.json"), f"yucornetto/tokenizer_titok_{file}_imagenet"),
         params=params,
         licence="apache-2.0",
+        version=2 if vae else 1,  # its means are drawn where the protocol asks for a sample
     )  # fmt: skip
 
 
 def vidtok(
-    file: str, about: str, channels: int, params: tuple[int, int], config: Mapping[str, Any], codes: int | None = None
+    file: str,
+    about: str,
+    channels: int,
+    params: tuple[int, int],
+    config: Mapping[str, Any],
+    codes: int | None = None,
+    sha256: str = "",
 ) -> ModelEntry:
     """Return the entry of a checkpoint of VidTok 1.0."""
     causal = config.get("is_causal", True)
@@ -95,43 +103,48 @@ def vidtok(
         VIDTOK,
         Traits(4, 8, channels, FrameRule(1, 4) if causal else FrameRule(0, 16, 16), codebook=codes),
         config={"_class_name": "AutoencoderVidTok", **config, **release},
-        source=Source((f"checkpoints/{file}.ckpt",), "microsoft/VidTok"),
+        source=Source((f"checkpoints/{file}.ckpt",), "microsoft/VidTok", sha256=sha256),
         params=params,
         licence="mit",
     )
 
 
-def turbo(of: str, layout: Mapping[str, Any], params: tuple[int, int], doubt: str = "") -> ModelEntry:
-    """Return the entry of a decoder that encodes by its teacher, the entry `of`; `doubt` is what is not known of it."""
-    teacher = VIDEOS[of]
+def omnitokenizer(file: str, of: str, sha256: str = "") -> ModelEntry:
+    """Return the entry of an OmniTokenizer, whose `alibi` is the reading of its attention (see its adapter)."""
+    vae = file.endswith("_vae")
     return ModelEntry(
-        f"light decoder for the latents of {of}, whose encoder it goes with (its licence: {teacher.licence}){doubt}",
-        "cvbench.models.turbovaed:TurboVAED",
-        teacher.traits,
-        config={**layout, "teacher": teacher.config},
-        source=Source(
-            (f"turbo-vaed-{of}.pth",), page="https://huggingface.co/hustvl/Turbo-VAED"
-        ),  # whose file names were not seen: given by hand, by a name of ours
-        params=params,
-        base=of,
-        encoder=of,
+        f"OmniTokenizer of pictures and videos, {'8 channels' if vae else '8,192 codes'} ({of}); square frames only",
+        "cvbench.models.omnitokenizer:OmniTokenizer",
+        Traits(4, 8, 8 if vae else 0, FrameRule(1, 4), 64, codebook=None if vae else 8192),
+        options={"alibi": 0},
+        config={"vae": True} if vae else {},
+        source=Source((f"{file}.ckpt",), "Daniel0724/OmniTokenizer", OMNITOKENIZER, sha256=sha256),
+        params=(26_839_216, 26_860_512),
+        licence="mit",
     )
 
 
-def wfvae(about: str, config: Mapping[str, Any], source: Source, params: tuple[int, int]) -> ModelEntry:
+def wfvae(
+    about: str, config: Mapping[str, Any], source: Source, params: tuple[int, int], licence: str = ""
+) -> ModelEntry:
     """Return the entry of a WF-VAE beside the published large one."""
     traits = Traits(4, 8, config["latent_dim"], FrameRule(1, 4))
     return ModelEntry(
         about, "cvbench.models.beyond:WFVAE", traits,
-        config=config, source=source, params=params, licence="apache-2.0", compatible="no",
+        config=config, source=source, params=params, licence=licence, compatible="no",
     )  # fmt: skip
 
 
 WFVAE_S: dict[str, Any] = {"base_channels": 128}
 NO_WFVAE = "its paper has its scores, no weights were found"
-TURBO = {"widths": (512, 256, 32, 16), "blocks": (5, 4, 4, 4, 5)}
-TURBO_LTX = {"channels": 128, "blocks": (1, 1, 3, 2, 3), "strides": (2, 2, 2), "patch": 4}
 FSQ = {"z_channels": 5, "double_z": False, "regularizer": "fsq", "codebook_size": 32768}
+IBQ = {
+    1024: "68f6d2949a5a646acf0a384941e2ac03f3fbabf8babbe3e0a8659f6368750294",
+    8192: "264ef1e25fcecb951435fd84dcc7bd318ae6729cd42215e97c4fac253c74381f",
+    16384: "26ecf8be32c2796edd03d9b1aec1fe1fc18e9dae2ded51ef54b504cc32d05144",
+    262144: "",
+}
+OMNITOKENIZER = "337629d5bcbec90492eed3ee9212e97bb5f6dd4a"
 LLAMAGEN = "FoundationVision/LlamaGen"
 LLAMAGEN16 = (29_298_176, 42_449_795)
 LEGACY, VAE = {"kind": "legacy"}, {"kind": "vae", "channels": 16}
@@ -151,12 +164,15 @@ TOKENIZERS: dict[str, ModelEntry] = {
     "cosmos-dv8x8x8": cosmos("DV", "8x8x8", (42_914_592, 62_738_560)),
     "cosmos-dv8x16x16": cosmos("DV", "8x16x16", (45_537_056, 65_361_024)),
     "cosmos-1.0-dv8x16x16": cosmos("DV", "8x16x16", (45_537_056, 65_361_024), "1.0"),
-    "open-magvit2": magvit2("256-resolution", "imagenet_256_L.ckpt", 18, (49_751_442, 65_376_387)),
+    "open-magvit2": magvit2(
+        "256-resolution", "imagenet_256_L.ckpt", 18, (49_751_442, 65_376_387),
+        "a0e27c4a5ab21db0f38cba484e717584e8a8ea7d9fda9a729d058bc8d68d0922",
+    ),
     "open-magvit2-128": magvit2("128-resolution", "imagenet_128_L.ckpt", 18, (49_751_442, 65_376_387)),
     "open-magvit2-pretrain": magvit2("262144-Pretrain", "pretrain256_262144.ckpt", 18, (49_751_442, 65_376_387)),
     "open-magvit2-16384": magvit2("16384-Pretrain", "pretrain256_16384.ckpt", 14, (49_749_390, 65_344_643)),
     "open-magvit2-video": magvit2("262144-Video", "video_128_262144.ckpt", 18, (144_865_298, 225_682_051), video=True),
-    **{f"ibq-{codes}": ibq(codes) for codes in (1024, 8192, 16384, 262144)},
+    **{f"ibq-{codes}": ibq(codes, sha256) for codes, sha256 in IBQ.items()},
     "llamagen-ds16": vq(
         "LlamaGen's tokenizer, f16, 16,384 codes of unit length (ImageNet)", "llamagen-ds16", 16, 16384,
         Source(("vq_ds16_c2i.pt",), LLAMAGEN), LLAMAGEN16, "mit",
@@ -167,7 +183,10 @@ TOKENIZERS: dict[str, ModelEntry] = {
     ),
     "llamagen-ds8": vq(
         "LlamaGen's tokenizer, f8, 16,384 codes of unit length (ImageNet)", "llamagen-ds8", 8, 16384,
-        Source(("vq_ds8_c2i.pt",), LLAMAGEN), (28_559_232, 41_415_171), "mit",
+        Source(
+            ("vq_ds8_c2i.pt",), LLAMAGEN, sha256="c70d2966ec012f378793214ff0755087e7c5fe6f035b469995143325dca4a4e3"
+        ),
+        (28_559_232, 41_415_171), "mit",
     ),
     "titok-l32": titok("l32", "32 tokens", {**LEGACY, "tokens": 32}, (303_410_188, 337_300_483)),
     "titok-b64": titok("b64", "64 tokens", {**BASE, "tokens": 64}, (85_904_652, 118_548_995)),
@@ -192,7 +211,8 @@ TOKENIZERS: dict[str, ModelEntry] = {
         "vidtok_kl_causal_488_16chn", "continuous, 16 channels", 16, (69_589_922, 88_359_429), {"z_channels": 16}
     ),
     "vidtok-1.0-kl4": vidtok(
-        "vidtok_kl_causal_488_4chn", "continuous, 4 channels", 4, (69_258_122, 88_193_541), {"z_channels": 4}
+        "vidtok_kl_causal_488_4chn", "continuous, 4 channels", 4, (69_258_122, 88_193_541), {"z_channels": 4},
+        sha256="e10481b370af68b3712d91affd0d5a8a59e83a1d18dcbdcc3fa02376668a682c",
     ),
     "vidtok-1.0-fsq": vidtok(
         "vidtok_fsq_causal_488_32768", "32,768 codes (FSQ)", 0, (69_216_647, 88_207_365), FSQ, 32768
@@ -200,10 +220,11 @@ TOKENIZERS: dict[str, ModelEntry] = {
     "vidtok-noncausal-kl4": vidtok(
         "vidtok_kl_noncausal_488_4chn", "not causal, 4 channels, of 16k frames", 4, (69_258_122, 88_193_541),
         {"z_channels": 4, "is_causal": False},
+        sha256="a0ebf5e03f4bc1855f98a83c45097e305f2704a3d814e916e90b6b730d4b49e7",
     ),
     "wf-vae-s-8": wfvae(
         "WF-VAE-S, 8 channels, of Open-Sora-Plan 1.3", {**WFVAE_S, "latent_dim": 8},
-        Source(("vae/merged.ckpt",), "LanguageBind/Open-Sora-Plan-v1.3.0"), (38_268_304, 108_394_428),
+        Source(("vae/merged.ckpt",), "LanguageBind/Open-Sora-Plan-v1.3.0"), (38_268_304, 108_394_428), "mit",
     ),
     "wf-vae-s-4": wfvae(
         "WF-VAE-S, 4 channels", {**WFVAE_S, "latent_dim": 4},
@@ -213,12 +234,24 @@ TOKENIZERS: dict[str, ModelEntry] = {
         "WF-VAE-L, 4 channels", {"latent_dim": 4},
         Source(("wf-vae-l-4.safetensors",), unpublished=NO_WFVAE), (84_089_352, 232_245_500),
     ),
-    "turbo-vaed-hunyuan": turbo("hunyuan-video", TURBO, (100_341_408, 40_687_811)),
-    "turbo-vaed-cogvideox": turbo(
-        "cogvideox", TURBO, (92_215_456, 40_687_811),
-        "; it was made for the VAE of CogVideoX1.5-5B, and that this one's latents equal that one's is not established",
+    "omnitokenizer": omnitokenizer(
+        "imagenet_k600", "ImageNet and Kinetics-600",
+        "0a1d9f863f874d2af57855951fa53b92cb0d5aea4f8bf2d8f91007e44b14c01c",
     ),
-    "turbo-vaed-ltx": turbo(
-        "ltx", TURBO_LTX, (180_404_353, 41_896_023), "; which version of LTX-Video it was made for is not established",
+    "omnitokenizer-ucf": omnitokenizer(
+        "imagenet_ucf", "ImageNet and UCF-101", "e446a8fad9e085c8a73a91db9cdee45f7a5c00abe10516ce552c20985306691b"
     ),
+    "omnitokenizer-mit": omnitokenizer(
+        "imagenet_mit", "ImageNet and Moments in Time",
+        "2c9555b8bdc670ce3f44fb759db83603a93d9b496400920362d31a84c902423d",
+    ),
+    "omnitokenizer-sthv2": omnitokenizer(
+        "imagenet_sthv2", "ImageNet and Something-Something v2",
+        "feaf65345a00e1ae140003e0baa93ca0517a332f9f01b5d71a1a8860baaabc08",
+    ),
+    "omnitokenizer-vae": omnitokenizer(
+        "imagenet_k600_vae", "ImageNet and Kinetics-600",
+        "d1f1dfc5ca56093945d1ecb45c6bedf0a9157ac80dbf0547e33294a02edeb777",
+    ),
+    "omnitokenizer-vae-ucf": omnitokenizer("imagenet_ucf_vae", "ImageNet and UCF-101"),
 }  # fmt: skip

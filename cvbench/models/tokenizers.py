@@ -14,6 +14,7 @@ from cvbench import weights
 from cvbench.core.errors import BadWeights
 from cvbench.core.types import FrameRule, Traits
 from cvbench.models.entry import Loading
+from cvbench.models.posterior import moments, sampled
 from cvbench.models.precision import computes_in
 from cvbench.models.renames import cosmos as video_names
 from cvbench.nets import cosmos, magvit2, titok
@@ -47,9 +48,8 @@ class Tokenizer:
         """Code clips in [0, 1]. Raises UnsuitableInput for sizes that would not come back."""
         x = (2 * videos - 1 if self.signed else videos).to(self.dtype)
         if self.clips:
-            found: Tensor = self.net.encode(x)
-            return found
-        codes = self._by_frames(self.net.encode, rearrange(x, "b c t h w -> (b t) c h w"), len(videos))
+            return self._code(x)
+        codes = self._by_frames(self._code, rearrange(x, "b c t h w -> (b t) c h w"), len(videos))
         return codes.movedim(1, 2).contiguous() if codes.is_floating_point() else codes
 
     def decode(self, latents: Latents, frames: int) -> Videos:
@@ -61,6 +61,10 @@ class Tokenizer:
             stills = latents.movedim(2, 1) if latents.is_floating_point() else latents
             pixels = self._by_frames(self.net.decode, stills.flatten(0, 1), len(latents)).movedim(1, 2).float()
         return (pixels + 1) / 2 if self.signed else pixels
+
+    def _code(self, x: Tensor) -> Tensor:
+        codes: Tensor = self.net.encode(x)
+        return codes
 
     def _by_frames(self, step: Any, x: Tensor, clips: int) -> Tensor:
         made = torch.cat([step(some) for some in torch.split(x, FRAMES)])
@@ -160,5 +164,11 @@ class TiTok(Tokenizer):
             1, titok.PATCH, layout.channels if continuous else 0, multiple=layout.side,
             codebook=None if continuous else layout.codes, tokens=layout.tokens,
         )  # fmt: skip
+        self.loading = loading
         pixels = [net.pixel_decoder] if layout.kind == "legacy" else []
         self._adopt(loading, net, ([net.encoder], [net.decoder, *pixels]), signed=False)
+
+    def _code(self, x: Tensor) -> Tensor:
+        if self.traits.codebook:
+            return super()._code(x)
+        return sampled(*moments(self.net.latents(x)), self.loading)

@@ -193,6 +193,7 @@ IMAGES: dict[str, ModelEntry] = {
         "mit",
         LDM,
         compatible="yes",
+        base="vae-sd21",
     ),
     "sd-vae-ft-ema": entry(
         "Stable Diffusion's image VAE, decoder trained longer",
@@ -203,6 +204,7 @@ IMAGES: dict[str, ModelEntry] = {
         "mit",
         LDM,
         compatible="yes",
+        base="vae-sd21",
     ),
     "sdxl-vae": entry(
         "image VAE of Stable Diffusion XL, in the form that runs in fp16",
@@ -239,6 +241,7 @@ IMAGES: dict[str, ModelEntry] = {
         "",
         ASYMMETRIC,
         compatible="yes",
+        base="vae-sd21",
     ),
     "asymmetric-x2": entry(
         "the same with a decoder twice as wide",
@@ -249,6 +252,7 @@ IMAGES: dict[str, ModelEntry] = {
         "",
         {**ASYMMETRIC, "up_block_out_channels": (256, 512, 1024, 1024), "layers_per_up_block": 5},
         compatible="yes",
+        base="vae-sd21",
     ),
     "consistency-decoder": entry(
         "Stable Diffusion's latents decoded in two diffusion steps (DALL-E 3); its noise is seeded",
@@ -258,6 +262,7 @@ IMAGES: dict[str, ModelEntry] = {
         (34_163_592, 621_277_702),
         "mit",
         compatible="yes",
+        base="vae-sd21",
     ),
     "taesd": entry(
         "tiny autoencoder for Stable Diffusion's latents",
@@ -439,6 +444,7 @@ VIDEOS: dict[str, ModelEntry] = {
         "stable-video-diffusion-community",
         {**{k: v for k, v in LDM.items() if k != "up_block_types"}, "force_upcast": True},  # as its pipeline does
         compatible="yes",
+        base="vae-sd21",
     ),
     "cogvideox": entry(
         "video VAE of CogVideoX",
@@ -558,6 +564,7 @@ VIDEOS: dict[str, ModelEntry] = {
         hub("Qwen/Qwen-Image"),
         (53_595_872, 73_295_331),
         "apache-2.0",
+        base="wan-2.1",
     ),
     "vidtok-kl16": entry(
         "VidTok 1.1, continuous, 16 channels",

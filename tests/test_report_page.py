@@ -18,8 +18,10 @@ from conftest import PROTOCOL, signature
 from PIL import Image
 
 from cvbench.cli import run_program
+from cvbench.compare.walk_text import walk_json
+from cvbench.compare.walked import Change, Row, Walked
 from cvbench.core.errors import UsageError
-from cvbench.core.records import DataFacts, Failure, ModelFacts, RunRecord, SampleRecord, Score
+from cvbench.core.records import DataFacts, Failure, ModelFacts, RunRecord, SampleRecord, Score, read_records
 from cvbench.engine import pictures
 from cvbench.engine.pictures import Shot
 from cvbench.report import charts, content, markdown, markdown_report, page, render
@@ -179,6 +181,43 @@ def test_a_report_without_pictures_or_scores_is_still_a_report() -> None:
     assert "weights of gone: put <them> here" in seen.text
     with pytest.raises(UsageError, match="no records"):
         render([])
+
+
+def a_walk(model: str = EVIL) -> Walked:
+    """From 30 dB up 2, down 1, and up 0.5 on three of four clips."""
+    start = Row("", "a", {"psnr": Change(30.0, None)}, 4, 4)
+    up = Row("pace", "stride=1", {"psnr": Change(32.0, 2.0, 1.0, 3.0)}, 4, 4)
+    down = Row("bytes", "eight=floor", {"psnr": Change(31.0, -1.0)}, 4, 4)
+    last = Row("short", "short=skip", {"psnr": Change(31.5, 0.5)}, 3, 3, f"without {EVIL}; n 4 → 3")
+    return Walked(model, "d", "a", "b", ["psnr"], [start, up, down, last])
+
+
+def test_a_walk_is_shown_with_records_and_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "explain.json").write_text(walk_json([a_walk()]), encoding="utf-8")
+    for records in ([], [record(0)]):
+        for made in records:
+            write_record(tmp_path, made)
+        assert run_program(["report", str(tmp_path)]) == 0
+        seen = Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+        assert [attrs.get("class") for attrs in seen.all("svg")].count("waterfall") == 1
+        assert sum(attrs.get("class") in ("up", "down") for attrs in seen.all("rect")) == 3
+        assert "+2.00 [+1.00, +3.00]" in seen.text
+        assert f"3; without {EVIL}; n 4 → 3" in seen.text
+        assert ("scores" in [a.get("id") for _, a in seen.elements], bool(seen.scripts)) == (bool(records),) * 2
+        assert len(seen.all("a")) == len({a.get("href") for a in seen.all("a")})
+        assert run_program(["report", str(tmp_path), "--markdown"]) == 0
+        assert "| pace | `stride=1` | +2.00 | +1.00 to +3.00 | 4 |" in (tmp_path / "report.md").read_text("utf-8")
+    assert len(read_records([tmp_path])) == 1
+    assert run_program(["report", str(tmp_path / "explain.json")]) == 0
+    for text, says in (
+        ("[{}]", "no walk"),
+        ("{", "no walk"),
+        (walk_json([a_walk()]).replace('"psnr": {', '"x": {'), "lacks"),
+    ):
+        (tmp_path / "explain.json").write_text(text, encoding="utf-8")
+        capsys.readouterr()
+        assert run_program(["report", str(tmp_path)]) == 2
+        assert says in capsys.readouterr().err
 
 
 def test_two_protocols_make_two_tables() -> None:
@@ -582,6 +621,27 @@ def test_the_page_fits_its_window_and_its_text_stands_out(opened: Opened, width:
     drawn = [int(label[i : i + 2], 16) for i in (1, 3, 5)]
     for ink in (colours[0], drawn):
         assert contrast(ink, colours[1]) > 7
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+def test_the_bars_of_a_walk_are_as_long_as_its_steps(opened: Opened, tmp_path: Path, width: int) -> None:
+    path = tmp_path / "walk.html"
+    path.write_text(render([record(0)], walks=[a_walk()]), encoding="utf-8")
+    shown = opened(width, path=path)
+    assert shown.evaluate("document.documentElement.scrollWidth") <= width
+    boxes = shown.eval_on_selector_all(
+        ".waterfall rect", "bars => bars.map(b => b.getBoundingClientRect()).map(r => [r.left, r.right])"
+    )
+    lengths = [right - left for left, right in boxes]
+    assert [length / lengths[0] for length in lengths] == pytest.approx([1, 0.5, 0.25], abs=0.01)
+    assert boxes[1][1] == pytest.approx(boxes[0][1], abs=0.5)  # a step begins where the one before ended
+    assert boxes[2][0] == pytest.approx(boxes[1][0], abs=0.5)
+    words = shown.eval_on_selector_all(
+        ".waterfall text", "texts => texts.map(t => t.getBoundingClientRect()).map(r => [r.left, r.right, r.height])"
+    )
+    assert all(left >= 0 and right <= width and height > 9 for left, right, height in words)
+    shown.locator("#walks summary").click()
+    assert shown.locator("#walks table").is_visible()
 
 
 def contrast(a: list[int], b: list[int]) -> float:

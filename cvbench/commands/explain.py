@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cvbench import report
 from cvbench.commands.codes import DONE, INCOMPLETE
 from cvbench.commands.console import echo, line, progress_bar
 from cvbench.commands.options import changes_of, check_folder, data_names, metric_names, model_names, weights_of
@@ -16,11 +17,10 @@ from cvbench.core.config import load_config
 from cvbench.core.errors import UsageError
 from cvbench.core.fields import EvalProtocol, derive
 from cvbench.core.protocol import PROTOCOLS, protocol
-from cvbench.core.records import RunRecord, read_records
+from cvbench.core.records import WALK, RunRecord, read_records
 from cvbench.core.walk import Step, differing, walk
 from cvbench.data import DATASETS
 from cvbench.probes import known_weights
-from cvbench.report.waterfall import waterfall_page
 from cvbench.store import FileStore, write_text
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def command(first: str, second: str, **given: Any) -> int:
         line(f"{a.name} and {b.name} do not differ in any field", err=given["form"] != "md")
         return DONE
     walks = carry_out(build_request(given, a, defaults), a, b, reverse=given["reverse"])
-    text = walk_markdown(walks, reverse=given["reverse"])
+    text = walk_markdown(walks)
     echo(text if given["form"] == "md" else FORMATS[given["form"]](walks), nl=False)
     if given["out"]:
         publish(walks, text, given["out"], f"{a.name} → {b.name}")
@@ -183,6 +183,6 @@ def publish(walks: Sequence[Walked], text: str, out: Path, title: str) -> None:
     """Write a walk in all its forms."""
     write_text(out / "explain.md", f"# {title}\n\n{text}")
     write_text(out / "explain.csv", walk_csv(walks))
-    write_text(out / "explain.json", walk_json(walks))
-    write_text(out / "explain.html", waterfall_page(walks, title))
+    write_text(out / WALK, walk_json(walks))
+    write_text(out / "explain.html", report.render([], title=title, walks=walks))
     line(f"explain.md, explain.csv, explain.json and explain.html are in {out}", err=True)

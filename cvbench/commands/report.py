@@ -9,7 +9,9 @@ from cvbench import report
 from cvbench.commands.codes import DONE, INCOMPLETE
 from cvbench.commands.console import line
 from cvbench.commands.options import check_folder
-from cvbench.core.records import read_records
+from cvbench.compare.walk_text import read_walks
+from cvbench.compare.walked import Walked
+from cvbench.core.records import WALK, holds_records, read_records
 from cvbench.engine.pictures import read_all
 from cvbench.store import write_text
 
@@ -26,6 +28,8 @@ from cvbench.store import write_text
 def command(runs: Sequence[Path], out: Path | None, title: str | None, markdown: bool) -> int:
     """Write one HTML file that opens from disk: tables, plots, per-frame curves, clips with a wipe and difference maps.
 
+    A folder that `cvbench explain --out` wrote into has its walk shown, too, as a waterfall a metric.
+
     \b
       cvbench report reports/recon
       cvbench report reports/recon --out vae.html --title "Our VAE"
@@ -36,15 +40,23 @@ def command(runs: Sequence[Path], out: Path | None, title: str | None, markdown:
     home = runs[0] if runs[0].is_dir() else runs[0].parent
     title = title or home.absolute().name or "Autoencoders compared"
     check_folder((out if markdown else out.parent) if out else home)
-    records = read_records(runs)
+    walks = {run: walks_of(run) for run in runs}
+    records = read_records([run for run in runs if not walks[run] or (run.is_dir() and holds_records(run))])
+    walked = [walk for found in walks.values() for walk in found]
     pictures = [folder for folder in (run / "pictures" for run in runs) if folder.is_dir()]
     if markdown:
-        path = report.markdown_report(records, out or home, pictures, title)
+        path = report.markdown_report(records, out or home, pictures, title, walks=walked)
     else:
         path = out or home / "report.html"
-        write_text(path, report.render(records, pictures, title))
+        write_text(path, report.render(records, pictures, title, walks=walked))
     line(path)
     _, problems = read_all(*pictures)
     for problem in problems:
         line(f"Error: {problem}", err=True)
     return INCOMPLETE if problems else DONE
+
+
+def walks_of(run: Path) -> list[Walked]:
+    """Return the walks that `cvbench explain` wrote into a folder, or the file is."""
+    path = run if run.is_file() and run.name == WALK else run / WALK
+    return read_walks(path) if path.is_file() else []

@@ -5,9 +5,13 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
+
+import msgspec
 
 from cvbench.compare.text import escape
 from cvbench.compare.walked import Change, Row, Walked, lines
+from cvbench.core.errors import UsageError
 from cvbench.metrics import METRICS
 
 
@@ -17,51 +21,74 @@ def digits(metric: str) -> int:
     return known.digits if known else 3
 
 
-def walk_markdown(walks: Sequence[Walked], *, reverse: bool = False) -> str:
+def walk_markdown(walks: Sequence[Walked]) -> str:
     """Return every walk as a table, its steps summing exactly, and under it what is to be said."""
-    return "\n".join(part for walk in walks for part in _markdown(walk, reverse))
+    return "\n".join(part for walk in walks for part in _markdown(walk))
 
 
-def _markdown(walk: Walked, reverse: bool) -> Iterator[str]:
-    yield f"**{escape(walk.model)}** on {escape(walk.data)}: {walk.first} → {walk.last}\n"
+def _markdown(walk: Walked) -> Iterator[str]:
+    yield f"**{escape(walk.model)}** on {escape(walk.data)}: {escape(walk.first)} → {escape(walk.last)}\n"
     if walk.error:
         yield f"Error: {escape(walk.error)}\n"
         return
-    head = ["Step", "What changes"]
-    for name in walk.metrics:
-        head += [name.upper(), "95 %"] + (["back"] if reverse else [])
-    yield _line([*head, "clips"])
-    yield _line(["---"] * (len(head) + 1))
+    head, *rows = walk_rows(walk)
+    yield _line(head)
+    yield _line(["---"] * len(head))
+    for label, changes, *cells in rows:
+        yield _line([escape(label), f"`{changes}`" if changes else "", *cells])
+    yield ""
+    for why in reasons(walk):
+        yield f"- {escape(why)}"
+    if reasons(walk):
+        yield ""
+    yield f"{MEANING}\n"
+
+
+MEANING = (
+    "Each step is a whole protocol, in the order in which pixels go; the steps sum to the whole difference. Their order"
+    " is part of the result, for steps interact. Intervals are of the paired differences of clips."
+)
+
+
+def walk_rows(walk: Walked) -> list[list[str]]:
+    """Return the cells of a walk's table: its heading, the first score, a row a step, the last score."""
+    back = ["back"] if walk.goes_back else []
+    head = [word for name in walk.metrics for word in (name.upper(), "95 %", *back)]
+    rows = [["Step", "What changes", *head, "clips"]]
     for label, row in lines(walk):
-        cells = [cell for name in walk.metrics for cell in _cells(name, row, start=row is walk.start, reverse=reverse)]
-        yield _line([label, f"`{row.changes}`", *cells, _count(row)])
-    last = [cell for name in walk.metrics for cell in _ends(walk, name, reverse)]
-    yield _line([f"at {walk.last}", "", *last, ""]) + "\n"
-    yield from _notes(walk)
+        cells = [c for name in walk.metrics for c in _cells(name, row, start=row is walk.start, back=walk.goes_back)]
+        rows.append([label, "" if row is walk.start else row.changes, *cells, _count(row)])
+    last = [cell for name in walk.metrics for cell in _ends(walk, name)]
+    return [*rows, [f"at {walk.last}", "", *last, ""]]
+
+
+def reasons(walk: Walked) -> list[str]:
+    """Say why scores of a walk are missing."""
+    return list(dict.fromkeys(c.why for row in walk.rows for c in row.by_metric.values() if c.why))
 
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _cells(name: str, row: Row, *, start: bool, reverse: bool) -> list[str]:
+def _cells(name: str, row: Row, *, start: bool, back: bool) -> list[str]:
     change, places = row.by_metric[name], digits(name)
     if start:
-        return [_number(change.value, places), ""] + ([""] if reverse else [])
+        return [_number(change.value, places), ""] + ([""] if back else [])
     interval = (
-        "" if change.low is None or change.high is None else f"{change.low:+.{places}f} to {change.high:+.{places}f}"
+        "" if change.low is None or change.high is None else f"{change.low:+z.{places}f} to {change.high:+z.{places}f}"
     )
-    return [_number(change.change, places, "+"), interval] + ([_number(change.reverse, places, "+")] if reverse else [])
+    return [_number(change.change, places, "+"), interval] + ([_number(change.reverse, places, "+")] if back else [])
 
 
-def _ends(walk: Walked, name: str, reverse: bool) -> list[str]:
+def _ends(walk: Walked, name: str) -> list[str]:
     value, total = walk.rows[-1].by_metric[name].value, walk.total(name)
-    said = "" if total is None else f"{total:+.{digits(name)}f} in all"
-    return [f"**{_number(value, digits(name))}**", said] + ([""] if reverse else [])
+    said = "" if total is None else f"{total:+z.{digits(name)}f} in all"
+    return [_number(value, digits(name)), said] + ([""] if walk.goes_back else [])
 
 
 def _number(value: float | None, places: int, sign: str = "") -> str:
-    return "–" if value is None else f"{value:{sign}.{places}f}"
+    return "–" if value is None else f"{value:{sign}z.{places}f}"
 
 
 def _count(row: Row) -> str:
@@ -69,23 +96,23 @@ def _count(row: Row) -> str:
     return f"{count}; {row.note}" if row.note else count
 
 
-def _notes(walk: Walked) -> Iterator[str]:
-    reasons: dict[str, None] = {
-        change.why: None for row in walk.rows for change in row.by_metric.values() if change.why
-    }
-    for why in reasons:
-        yield f"- {escape(why)}"
-    if reasons:
-        yield ""
-    yield (
-        "Each step is a whole protocol, in the order in which pixels go; the steps sum to the whole difference. Their"
-        " order is part of the result, for steps interact. Intervals are of the paired differences of clips.\n"
-    )
-
-
 def walk_json(walks: Sequence[Walked]) -> str:
     """Return walks as JSON, numbers unrounded."""
     return json.dumps([asdict(walk) for walk in walks], indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_walks(path: Path) -> list[Walked]:
+    """Read what `walk_json` gave. Raises UsageError naming the file."""
+    try:
+        walks = msgspec.json.decode(path.read_bytes(), type=list[Walked])
+    except OSError as error:
+        raise UsageError(f"the walk {path} cannot be read: {error.strerror or error}") from error
+    except msgspec.MsgspecError as error:
+        raise UsageError(f"{path} is no walk of `cvbench explain`: {error}") from error
+    for walk in walks:
+        if not walk.error and not (walk.rows and all(set(walk.metrics) <= set(row.by_metric) for row in walk.rows)):
+            raise UsageError(f"{path} is no walk of `cvbench explain`: a step lacks one of {', '.join(walk.metrics)}")
+    return walks
 
 
 COLUMNS = ("model", "data", "step", "changes", "metric", "value", "change", "low", "high", "reverse", "clips", "items",

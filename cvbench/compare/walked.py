@@ -58,6 +58,11 @@ class Walked:
         """What was measured under the first protocol."""
         return self.rows[0]
 
+    @property
+    def goes_back(self) -> bool:
+        """True where the walk back was measured, too."""
+        return any(change.reverse is not None for row in self.rows for change in row.by_metric.values())
+
     def total(self, metric: str) -> float | None:
         """Return the change from the first protocol to the last."""
         ends = [row.by_metric[metric].value for row in (self.rows[0], self.rows[-1])]
@@ -105,7 +110,10 @@ def _row(
     step: Step, before: RunRecord, after: RunRecord, metrics: Sequence[str], back: tuple[RunRecord, RunRecord] | None
 ) -> Row:
     changes = {name: _change(name, before, after, back) for name in metrics}
-    return Row(step.label, step.changes, changes, _clips(after), len(after.samples), _set_change(before, after))
+    told = _set_change(before, after)
+    if back and (other := _set_change(back[1], back[0])) != told:
+        told = "; ".join(filter(None, (told, f"on the way back: {other or 'the same clips'}")))
+    return Row(step.label, step.changes, changes, _clips(after), len(after.samples), told)
 
 
 def _change(name: str, before: RunRecord, after: RunRecord, back: tuple[RunRecord, RunRecord] | None) -> Change:

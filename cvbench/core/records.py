@@ -190,6 +190,8 @@ class RunRecord:
             raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
+WALK = "explain.json"
+"""The file in which `cvbench explain` leaves a walk: beside records, and none of them."""
 ORDER = ".order"
 """Beside the records, in JSON."""
 
@@ -272,8 +274,17 @@ def read_records(paths: Sequence[Path]) -> list[RunRecord]:
 
 
 def _records_of(folder: Path) -> list[RunRecord]:
-    inner = folder / "records" if (folder / "records").is_dir() else folder
+    inner = _inner(folder)
     return as_typed([RunRecord.load(path) for path in _records_in(inner)], read_order(inner))
+
+
+def holds_records(folder: Path) -> bool:
+    """Tell whether a folder holds records, as `read_records` looks for them."""
+    return bool(_records_in(_inner(folder)))
+
+
+def _inner(folder: Path) -> Path:
+    return folder / "records" if (folder / "records").is_dir() else folder
 
 
 def read_order(folder: Path) -> Order:
@@ -294,9 +305,13 @@ def as_typed(records: Sequence[RunRecord], order: Order) -> list[RunRecord]:
     return sorted(records, key=place)
 
 
+def _may_be_record(file: Path) -> bool:
+    return file.suffix == ".json" and file.name != WALK and not file.name.startswith(".")
+
+
 def _records_in(folder: Path) -> list[Path]:
     try:
-        return sorted(file for file in folder.iterdir() if file.suffix == ".json" and not file.name.startswith("."))
+        return sorted(file for file in folder.iterdir() if _may_be_record(file))
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image
 
 from cvbench import tables
+from cvbench.compare.walk_text import walk_markdown
+from cvbench.compare.walked import Walked
 from cvbench.core.errors import UsageError
 from cvbench.core.records import RunRecord
 from cvbench.core.text import visible
@@ -24,14 +26,19 @@ GAP = 4
 
 
 def markdown_report(
-    records: Sequence[RunRecord], folder: Path, pictures: Sequence[Path] = (), title: str = "cvbench report"
+    records: Sequence[RunRecord],
+    folder: Path,
+    pictures: Sequence[Path] = (),
+    title: str = "cvbench report",
+    *,
+    walks: Sequence[Walked] = (),
 ) -> Path:
     """Write `folder`/report.md and return it; its charts (SVG) and contact sheets (PNG) lie in `folder`/report.
 
     Charts show the first quality metric, for light and dark pages. A sheet shows target, reconstruction and difference
-    of a model's worst or median pictured sample. Raises UsageError when there are no records.
+    of a model's worst or median pictured sample. Raises UsageError when there are neither records nor walks.
     """
-    if not records:
+    if not records and not walks:
         raise UsageError("there are no records to report on")
     groups = content.group(records)
     parts = [f"# {plain(title)}"]
@@ -41,6 +48,7 @@ def markdown_report(
             f"## Scores, {plain(name)}",
             tables.markdown(tables.lay_out(own, intervals=True, allow_mixed=True)).strip(),
         ]
+    parts += ["## Why numbers differ", walk_markdown(walks).strip()] if walks else []
     for group in groups:
         parts += _charts(group, folder)
     galleries, problems = read_all(*pictures)

@@ -11,6 +11,8 @@ from typing import Any
 from markupsafe import Markup
 
 from cvbench import __version__, tables
+from cvbench.compare.walk_text import MEANING, reasons, walk_rows
+from cvbench.compare.walked import Walked
 from cvbench.core.errors import UsageError
 from cvbench.core.records import RunRecord
 from cvbench.core.text import legible
@@ -21,6 +23,7 @@ from cvbench.report.board import SIZES, Change, Source, choices
 from cvbench.report.scatter import scatter
 from cvbench.report.steps import over_steps, series
 from cvbench.report.templates import asset, template
+from cvbench.report.waterfall import waterfall
 
 SCRIPTS = ("table.js", "charts.js")
 FACTS = ("params", "fcr", "comp")
@@ -37,15 +40,18 @@ def render(
     links: Sequence[tuple[str, str]] = (),
     sources: Sequence[Source] = (),
     changes: Sequence[Change] = (),
+    walks: Sequence[Walked] = (),
 ) -> str:
     """Return the report of `records` as HTML; `pictures` are the `pictures` folders of their runs.
+
+    `walks` between protocols have a waterfall each and metric, and their tables; a report can be of them alone.
 
     A leaderboard's pages have `links` (text and address) to each other, say where records are from, and what changed.
 
     The file holds all it needs. Its content security policy allows no request, and no script but its own. Raises
-    UsageError when there are no records; what is wrong with pictures is said in the report.
+    UsageError when there are neither records nor walks; what is wrong with pictures is said in the report.
     """
-    if not records:
+    if not records and not walks:
         raise UsageError("there are no records to report on")
     groups = content.group(records)
     galleries, problems = read_all(*pictures)
@@ -61,8 +67,9 @@ def render(
         choices=choices(sources),
         sizes=SIZES,
         changes=changes,
+        walks=[_walk(walk) for walk in walks],
         version=__version__,
-        created=max(r.created for r in records),
+        created=max((r.created for r in records), default=""),
         groups=groups,
         tables=made,
         first=next((i for i, group in enumerate(groups) if _has_clips(group)), 0),
@@ -84,12 +91,20 @@ def render(
             "table-data": Markup(embed([tables.to_csv(replace(table, below=[])) for _, table in made])),  # noqa: S704
         },
         style=Markup(asset("style.css")),  # noqa: S704
-        scripts=[Script.of(text) for text in (charts.library(), *map(asset, _scripts(shown, sources)))],
+        scripts=[Script.of(text) for text in _scripts(shown, sources)] if records else [],
     )
 
 
 def _scripts(shown: Sequence[object], sources: Sequence[object]) -> list[str]:
-    return [*SCRIPTS, *(["clips.js"] if shown else []), *(["sources.js"] if sources else [])]
+    names = [*SCRIPTS, *(["clips.js"] if shown else []), *(["sources.js"] if sources else [])]
+    return [charts.library(), *map(asset, names)]
+
+
+def _walk(walk: Walked) -> dict[str, Any]:
+    """Return what the page shows of a walk."""
+    drawn = {} if walk.error else {name.upper(): Markup(waterfall(walk, name)) for name in walk.metrics}  # noqa: S704  # `waterfall` escapes
+    table = [] if walk.error else walk_rows(walk)
+    return {"walk": walk, "charts": drawn, "table": table, "notes": [] if walk.error else [*reasons(walk), MEANING]}
 
 
 def _has_clips(group: content.Group) -> bool:

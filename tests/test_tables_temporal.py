@@ -167,10 +167,26 @@ def test_csv_holds_plain_numbers(folder: str, capsys: pytest.CaptureFixture[str]
     assert (row["PSNR position 4"], row["Spread, dB"], row["Seam"]) == ("26.0", "14.0", "")
 
 
-@pytest.mark.parametrize("more", [["--intervals"], ["1"]])
-def test_the_command_refuses_what_it_would_ignore(
-    more: list[str], folder: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    what = ["1", "--from", folder] if more == ["1"] else [folder, *more]
-    assert run_program(["table", *what, "--temporal"]) == 2
+def test_the_command_refuses_what_it_would_ignore(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program(["table", "1", "--from", folder, "--temporal"]) == 2
     assert "--temporal makes its own table" in capsys.readouterr().err
+
+
+def test_other_metrics_stand_below_by_position_and_intervals_are_over_clips() -> None:
+    """Two clips whose LPIPS is a tenth of the PSNR; the others' mean interval is that of two values."""
+    made = clips("m", (NINE, []), (FIVE, []))
+    samples = [
+        dataclasses.replace(s, rows={**s.rows, "lpips-vgg": [v / 10 for v in s.rows["psnr"]]}) for s in made.samples
+    ]
+    made = dataclasses.replace(made, samples=samples)
+    (lpips,) = build_temporal([made]).below
+    assert lpips.caption == "LPIPS-VGG by position in the temporal group"
+    assert [cell.text for cell in lpips.rows[0][2:]] == ["4.500", "3.600", "3.800", "4.000", "2.600", "3.500"]
+    psnr, lpips = build_temporal([made], intervals=True).below
+    assert [cell.value for cell in psnr.rows[0][2:]] == [45, 36, 38, 40, 26, 35]
+    first = psnr.rows[0][2]
+    half = 12.706205 * 5  # Student's t of one degree times the standard error of 40 and 50
+    assert (first.low, first.high) == pytest.approx((45 - half, 45 + half), rel=1e-5)
+    assert first.text == f"45.00 [{45 - half:.2f}, {45 + half:.2f}]"
+    alone = build_temporal([clips("image", (FIVE, []), temporal=1, rule="any"), made], intervals=True).below[0]
+    assert [cell.text for cell in alone.rows[0][3:7]] == ["–"] * 4

@@ -74,14 +74,14 @@ def command(
     before them.
     """
     name = published_table(what, extra=bool(runs or published))
-    if temporal and (name or intervals):
+    if temporal and name:
         raise UsageError("--temporal makes its own table of records: cvbench table RUN_OR_FOLDER --temporal")
     if by and (name or temporal):
         raise UsageError("--published-by is about records: cvbench table RUN_OR_FOLDER --published-by PROTOCOL")
     if name and (sort or columns or rows):
         raise UsageError("--sort, --columns and --rows are about records: cvbench table RUN_OR_FOLDER")
     if temporal:
-        table = build_temporal(chosen_records(what, rows), allow_mixed=allow_mixed)
+        table = build_temporal(chosen_records(what, rows), intervals=intervals, allow_mixed=allow_mixed)
     elif name:
         table = fill(name, runs, published=published, intervals=intervals, allow_mixed=allow_mixed)
     else:

@@ -34,6 +34,8 @@ DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, 
 Init = Literal["weights", "random"]
 Shape = tuple[int, int, int]
 """Frames, height and width of a prepared clip."""
+TILES = "tiles-2"
+"""Which tiles official tiling makes, wherever models differ by it; it moves when theirs do."""
 SMALL = (5, 64, 64)
 """Of the pattern that is coded before and after another, to see whether a model remembers; of images one frame."""
 
@@ -150,6 +152,7 @@ class Listed(Subject):
         held = [self.held.sha256, self.held.revision] if self.held else [f"random:{self.setting.protocol.seed}"]
         held += [weights.path_digest(self.partner)] if self.partner else []
         made = [self.entry.build, dict(self.entry.config), self.options, self.entry.version]
+        made += [TILES] if self.setting.protocol.tiling else []
         known_as = "" if self.entry.place else self.entry_name  # weights may move, and are known by what they hold
         return digest([known_as, made, held if self.entry.source else _codec_version(self.entry)])
 

@@ -21,6 +21,8 @@ from cvbench.weights.checkpoints import shown
 DROP = ("loss.", "model_ema.", "dynamic_feature_projection_heads.")
 FIRST_STAGE = "first_stage_model."
 """Before the names of an autoencoder in a checkpoint of Stable Diffusion."""
+UNSAID, TILE = 32, 512
+"""Pixels: diffusers' default of `sample_size`; sides of tiles where no config says any, as of AutoencoderTiny."""
 LATENT_DIFFUSION = ("AutoencoderKL", "AsymmetricAutoencoderKL", "VQModel")
 """Classes with checkpoints in the layout of the code they come from."""
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -111,7 +113,9 @@ def settings_of(loading: Loading) -> tuple[str, dict[str, Any]]:
     """Return the class and its full config: the loading's, over which goes a config.json next to the weights.
 
     `force_upcast` is true only where one of them says so and neither the contrary: the default of a class says
-    nothing of a network. Raises BadWeights when a folder's config.json cannot be read or is of another class.
+    nothing of a network. Nor does that of `sample_size`, of which diffusers makes its tiles: 32 pixels in some classes,
+    where published networks say 256 to 1,024. Where nobody says, tiles are of TILE pixels. Raises BadWeights when a
+    folder's config.json cannot be read or is of another class.
     """
     config = dict(loading.options)
     name = str(config.pop("_class_name"))
@@ -121,7 +125,10 @@ def settings_of(loading: Loading) -> tuple[str, dict[str, Any]]:
         raise BadWeights(f"{loading.path}/config.json is of a {shown(str(said))}, not of a {name}")
     beside = found if said == name else {}
     words = [settings["force_upcast"] for settings in (config, beside) if "force_upcast" in settings]
-    return name, {**full_config(name, {**config, **beside}), "force_upcast": bool(words) and all(words)}
+    full = full_config(name, {**config, **beside})
+    if full.get("sample_size") == UNSAID and "sample_size" not in {**config, **beside}:
+        full["sample_size"] = TILE
+    return name, {**full, "force_upcast": bool(words) and all(words)}
 
 
 def read(path: Path, name: str) -> dict[str, Tensor]:

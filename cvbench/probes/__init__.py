@@ -99,6 +99,8 @@ PROBES: dict[str, ProbeEntry] = {
     "ssim": ProbeEntry("cvbench.probes.pixel:Ssim", "1"),
     "ms-ssim": ProbeEntry("cvbench.probes.pixel:MsSsim", "1"),
     "flicker": ProbeEntry("cvbench.probes.temporal:Flicker", "1"),
+    "colour-drift": ProbeEntry("cvbench.probes.temporal:ColourDrift", "1"),
+    "seam": ProbeEntry("cvbench.probes.seams:Seam", "1"),
     "xpsnr": ProbeEntry("cvbench.probes.filters:Xpsnr", "1"),
     "vif": ProbeEntry("cvbench.probes.filters:Vif", "1"),
     "ciede2000": ProbeEntry("cvbench.probes.colour:Ciede2000", "1"),

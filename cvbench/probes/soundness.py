@@ -9,6 +9,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from cvbench.nets.tensors import Video
+from cvbench.probes.colour import delta_e, to_lab
 
 BLOCK = 32
 """Side of the pieces that are looked at for a shift, in pixels."""
@@ -74,9 +75,26 @@ def _block_errors(x: Tensor, y: Tensor) -> Tensor:
     return reduce(errors, "c y x b d -> y x", "mean")
 
 
+def worst_place(error: Video, *, spatial: bool) -> str:
+    """Name the piece, or the frame, of the largest mean squared error."""
+    squares = error.double().square()
+    if not spatial:
+        return f"in frame {int(squares.mean(dim=(0, 2, 3)).argmax())}"
+    side = min(BLOCK, *error.shape[-2:])
+    means = F.avg_pool2d(squares.mean(dim=(0, 1))[None], side)[0]
+    row, column = divmod(int(means.argmax()), means.shape[1])
+    return f"at rows {row * side} to {(row + 1) * side - 1}, columns {column * side} to {(column + 1) * side - 1}"
+
+
 def colour_bias(recon: Video, target: Video) -> Float64[Tensor, "t 3"]:
     """Mean error of red, green and blue of each frame, in levels of 255."""
     return 255 * (recon.double() - target.double()).mean(dim=(2, 3)).T
+
+
+def colour_distance(recon: Video, target: Video) -> Float64[Tensor, " t"]:
+    """Mean CIEDE2000 between the means of 16×16 px of each frame: of what is tinted, not of what is blurred."""
+    x, y = (to_lab(_local_means(video.clamp(0, 1)).transpose(0, 1)) for video in (recon, target))
+    return delta_e(x, y).mean(dim=(1, 2))
 
 
 def change_errors(recon: Video, target: Video) -> Float64[Tensor, " changes"]:

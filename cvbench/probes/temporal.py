@@ -7,6 +7,7 @@ from jaxtyping import Float64
 from cvbench.core.errors import OF_CLIPS, UnsuitableInput
 from cvbench.nets.tensors import Video
 from cvbench.probes.pixel import check_shape
+from cvbench.probes.soundness import colour_distance
 
 
 class Flicker:
@@ -31,4 +32,27 @@ class Flicker:
         check_shape(recon, shape)
         error = (recon.diff(dim=1) - changes).abs()
         found: np.ndarray = error.mean(dim=(0, 2, 3), dtype=torch.float64).cpu().numpy()
+        return found
+
+
+class ColourDrift:
+    """CIEDE2000 of each frame of a clip between means of 16×16 px, reconstruction against target; 0 for equal colours.
+
+    What is blurred keeps its means; what is tinted does not. A metric reduces it to how far the end of a clip is from
+    its beginning.
+    """
+
+    version = "1"
+    frames_at_once = 1 << 30  # a single frame is no clip, a window of one would be taken for it
+
+    def prepare(self, target: Video) -> Video:
+        """Return the target. Raises UnsuitableInput for a single frame."""
+        if target.shape[1] < 2:
+            raise UnsuitableInput(f"colour-drift {OF_CLIPS}")
+        return target
+
+    def rows(self, recon: Video, prepared: Video) -> Float64[np.ndarray, " t"]:
+        """One value a frame."""
+        check_shape(recon, prepared.shape)
+        found: np.ndarray = colour_distance(recon, prepared).cpu().numpy()
         return found

@@ -10,6 +10,7 @@ from cvbench.core.records import ModelFacts, RunRecord
 from cvbench.metrics import METRICS
 from cvbench.tables.build import labels, lineup
 from cvbench.tables.cells import Footnotes, Scores, Style, data_names, untrained
+from cvbench.tables.positions import SHOWN, build_positions
 from cvbench.tables.table import NOTHING, Cell, Column, Table, signed
 
 Row = Sequence[float]
@@ -46,9 +47,10 @@ class Course:
         return max(self.positions) - min(self.positions) if self.positions else None
 
 
-def build_temporal(records: Sequence[RunRecord], *, allow_mixed: bool = False) -> Table:
+def build_temporal(records: Sequence[RunRecord], *, intervals: bool = False, allow_mixed: bool = False) -> Table:
     """Lay out what stored rows say of time: a row a data set and model, clips only, nothing ranked.
 
+    Below stand other metrics by position and, with `intervals`, PSNR as well, each with its 95 % interval over clips.
     Raises UsageError where no record holds a clip, SignatureMismatch as `cvbench.tables.build.build` does.
     """
     with_clips = {r.data.name for r in records if _rows(r, "psnr", 0) or _rows(r, "flicker", 1)}
@@ -63,7 +65,11 @@ def build_temporal(records: Sequence[RunRecord], *, allow_mixed: bool = False) -
     courses = [course(record) for _, record in lines]
     most = max(len(c.positions) for c in courses)
     body = [_line(label, r, c, most, scores) for (label, r), c in zip(lines, courses, strict=True)]
-    return Table(_columns(most), body, footnotes.texts, scores.signatures(), remarks=[REMARK])
+    alone = [alone_frames(record.model) for _, record in lines]
+    wanted = SHOWN if intervals else [name for name in SHOWN if name != "psnr"]
+    beside = [build_positions(name, lines, alone, intervals=intervals) for name in wanted]
+    below = [each for each in beside if each]
+    return Table(_columns(most), body, footnotes.texts, scores.signatures(), remarks=[REMARK], below=below)
 
 
 def course(record: RunRecord) -> Course:

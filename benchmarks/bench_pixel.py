@@ -16,8 +16,9 @@ import lpips
 import torch
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
+from cvbench.nets.backbones import Net
 from cvbench.probes import PairProbe
-from cvbench.probes.perceptual import Lpips, Net
+from cvbench.probes.perceptual import Lpips
 from cvbench.probes.pixel import Psnr, Ssim
 
 CLIP, SIDE, MODELS = 17, 256, 4

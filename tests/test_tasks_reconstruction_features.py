@@ -157,3 +157,34 @@ def test_rows_of_targets_that_were_lost_are_measured_again(clips: Path, tmp_path
     (shard,) = (tmp_path / "rows").glob("store/*.shard")
     os.truncate(shard, shard.stat().st_size // 2)
     assert rfvd(clips, tmp_path / "rows") == first
+
+
+class Means(Projection):
+    """One row a frame: its mean red, green and blue."""
+
+    def rows(self, video: torch.Tensor) -> np.ndarray:
+        means: np.ndarray = video.mean((2, 3)).T.numpy()
+        return means
+
+
+def test_dreamsim_holds_the_embedding_of_each_frame_against_its_targets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a model that loses blue: 1 - cosine of (r, g, 0) and (r, g, b) is 1 - √(r² + g²) / √(r² + g² + b²)."""
+    monkeypatch.setattr(measuring, "feature_loading", lambda name, device, *_: FeatureLoading("means", "", device))
+    monkeypatch.setattr(measuring, "load_feature_probe", lambda *_: Means(3))
+    red, green, blue = (save(tmp_path / "clips" / "a", 0) / 255.0).mean((2, 3))
+    (tmp_path / "half.py").write_text(
+        "import torch\n\n\nclass Blind:\n"
+        "    def encode(self, videos):\n        return videos * torch.tensor([1, 1, 0]).view(1, 3, 1, 1, 1)\n\n"
+        "    def decode(self, latents, frames):\n        return latents\n\n\ndef build():\n    return Blind()\n"
+    )
+    request = Request(
+        (f"{tmp_path / 'half.py'}:build",), (str(tmp_path / "clips"),), ("dreamsim",), SMALL, device="cpu"
+    )
+    (record,) = reconstruction.run(request, store=FileStore(tmp_path / "store"))
+    expected = 1 - np.sqrt(red**2 + green**2) / np.sqrt(red**2 + green**2 + blue**2)
+    assert record.samples[0].rows["dreamsim-distance"] == pytest.approx(expected.tolist(), abs=1e-5)
+    assert record.scores["dreamsim"].value == pytest.approx(float(expected.mean()), abs=1e-5)
+    assert record.scores["dreamsim"].signature.head == "dreamsim:means"
+    assert record.complete

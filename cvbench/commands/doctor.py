@@ -161,7 +161,7 @@ def _of_models(specs: Iterable[str]) -> dict[str, Source | None]:
 def sources_of_metrics(names: Iterable[str]) -> dict[str, Source | None]:
     """Return by name the source of the weights that metrics need, None of those that need none."""
     found: dict[str, Source | None] = {}
-    for probe in dict.fromkeys(METRICS[name].probe for name in sorted(names)):
+    for probe in dict.fromkeys(METRICS[name].network for name in sorted(names)):
         needed = weights_of(probe) if probe in FEATURES or probe in PROBES else {}
         found |= {name: sources[0] for name, sources in needed.items()} if needed else {probe: None}
     return found

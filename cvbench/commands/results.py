@@ -26,8 +26,8 @@ def finish(records: Sequence[RunRecord], suite: str, out: Path, *, intervals: bo
     write_tables(out, suite)
     if not quiet:
         line(f"records, table.md, table.csv and samples.csv are in {out}", err=True)
-    for name in (idle := without_samples(records)):
-        line(f"Error: {name}: no sample of this run is a clip, of which alone it says something", err=True)
+    for name, why in (idle := without_samples(records)).items():
+        line(f"Error: {name} says something of no sample of this run: {why}", err=True)
     return DONE if all(record.complete for record in records) and not idle else INCOMPLETE
 
 
@@ -40,7 +40,7 @@ def write_tables(out: Path, suite: str) -> None:
     write_text(out / "samples.csv", tables.samples_csv(records))
 
 
-def without_samples(records: Sequence[RunRecord]) -> list[str]:
-    """Return the metrics that were asked for and apply to no sample of a run."""
+def without_samples(records: Sequence[RunRecord]) -> dict[str, str]:
+    """Return the metrics that were asked for and apply to no sample of a run, and why."""
     scored = {name for record in records for name in record.scores}
-    return [name for name in dict.fromkeys(n for r in records for n in r.inapplicable) if name not in scored]
+    return {n: r.unavailable[n] for r in records for n in r.inapplicable if n not in scored}

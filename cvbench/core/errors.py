@@ -52,6 +52,13 @@ class UnsuitableInput(CvbenchError):
 
 OF_CLIPS = "needs two frames, this is an image"
 """How the message of `UnsuitableInput` ends for what says nothing of a single frame: no failure, but no number."""
+OF_TEXT = "finds no such text in the target"
+"""The same for what says nothing of frames without text."""
+
+
+def says_nothing(reason: str, frames: int) -> bool:
+    """Tell whether a reason is that a metric is not about such a sample, which is no failure."""
+    return reason.endswith(OF_TEXT) or (frames == 1 and reason.endswith(OF_CLIPS))
 
 
 class BadOutput(CvbenchError):

@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch.distributed as dist
 
-from cvbench.core.errors import OF_CLIPS, CvbenchError, NothingScored, UsageError
+from cvbench.core.errors import CvbenchError, NothingScored, UsageError, says_nothing
 from cvbench.core.protocol import EvalProtocol
 from cvbench.core.records import RunRecord, SampleRecord
 from cvbench.data import Dataset, open_dataset
@@ -202,9 +202,9 @@ def _values(
 
 
 def _images(record: RunRecord, metric: str) -> list[SampleRecord]:
-    """Return the images of which a metric of clips says nothing."""
-    of_clips = OF_CLIPS in record.unavailable.get(metric, "")
-    return [s for s in record.samples if of_clips and s.frames == 1 and METRICS[metric].probe not in s.rows]
+    """Return the images of which a metric of clips says nothing, and what has no text for one of text."""
+    without = [s for s in record.samples if METRICS[metric].probe not in s.rows]
+    return [s for s in without if says_nothing(record.unavailable.get(metric, ""), s.frames)]
 
 
 def _scored(name: str, mean: Estimate, protocol: EvalProtocol) -> Estimate:

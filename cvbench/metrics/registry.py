@@ -184,6 +184,13 @@ def cosines(frames: np.ndarray, partner: np.ndarray | None) -> np.ndarray:
     return np.asarray(_unit(frames) @ _unit(partner)[0])
 
 
+def cosine_distances(frames: np.ndarray, partner: np.ndarray | None) -> np.ndarray:
+    """1 - cosine of each frame's embedding (t, d) and that of its target (t, d), in [0, 2] (Fu et al. 2023)."""
+    if partner is None or partner.shape != frames.shape:
+        raise UnsuitableInput("has no target frame by frame to be held against")
+    return np.asarray(1 - (_unit(frames) * _unit(partner)).sum(axis=1)).clip(min=0)
+
+
 def frame_consistency(frames: np.ndarray, partner: np.ndarray | None) -> np.ndarray:
     """Mean cosine over all pairs of different frames, as one value (Wu et al., arXiv 2212.11565)."""
     if len(frames) < 2:
@@ -213,7 +220,7 @@ class Metric:
     the targets.
 
     With `derive`, the rows called `probe` are made from those of the feature probe `features`: of a generated video
-    and, where `partner` names one, of the prompt or picture that it was made from.
+    and, where `partner` names one, of the prompt or picture that it was made from, or of a reconstruction's target.
 
     `side` is "nets" where the probe sees what the protocol shows to networks.
 
@@ -242,7 +249,7 @@ class Metric:
     task: Task = "reconstruction"
     features: str = ""
     derive: Derive | None = None
-    partner: Literal["", "prompt", "first frame"] = ""
+    partner: Literal["", "prompt", "first frame", "target"] = ""
     side: Literal["pixels", "nets"] = "pixels"
     aligned: bool = False
     change_of: str = ""
@@ -283,6 +290,10 @@ def _ssim(kind: str, label: str, about: str) -> Metric:
 
 def _lpips(kind: str, label: str, about: str) -> Metric:
     return Metric(f"lpips-{kind}", "lower", label, tolerance=5e-4, least=0.0, about=about, side="nets")
+
+
+def _text(probe: str, label: str, about: str) -> Metric:
+    return Metric(probe, "higher", label, tolerance=5e-3, least=0.0, most=1.0, about=about)
 
 
 def _generated(probe: str, label: str, digits: int, distance: Distance, about: str) -> Metric:
@@ -353,6 +364,19 @@ METRICS = {
     ),
     "lpips-vgg": _lpips("vgg", "LPIPS-VGG", "learned perceptual distance v0.1, VGG16"),
     "lpips-alex": _lpips("alex", "LPIPS-Alex", "learned perceptual distance v0.1, AlexNet"),
+    "dists": Metric(
+        "dists", "lower", "DISTS", digits=4, tolerance=5e-4, least=0.0, most=1.0, side="nets",
+        about="structure and texture on VGG16; a texture drawn anew costs little",
+    ),
+    "dreamsim": Metric(
+        "dreamsim-distance", "lower", "DreamSim", digits=4, tolerance=5e-4, least=0.0, most=2.0, side="nets",
+        features="dreamsim", derive=cosine_distances, partner="target",
+        about="1 - cosine of DreamSim's embeddings of frame and target: layout, objects and mood alike",
+    ),
+    "text": _text("text", "Text", "share of characters that OCR still reads, of every eighth frame that has text"),
+    "text-small": _text("text-small", "Text < 16 px", "the same of lines below 16 px of height"),
+    "text-medium": _text("text-medium", "Text 16–32 px", "the same of lines from 16 to 32 px"),
+    "text-large": _text("text-large", "Text ≥ 32 px", "the same of lines of 32 px and more"),
     "flicker": Metric(
         "flicker", "lower", "Flicker", digits=4, tolerance=1e-4, least=0.0, most=1.0,
         about="error of the change from frame to frame, in [0, 1]",
@@ -492,7 +516,7 @@ def _is_of(metric: Metric, task: Task) -> bool:
     """Tell whether a task has a metric: samples of a generator have all but distances of pairs, and bits."""
     if task != "drawing":
         return metric.task == task
-    return metric.task != "reconstruction" or (metric.distance is None and metric.ranked)
+    return metric.task != "reconstruction" or (metric.distance is None and metric.ranked and not metric.derive)
 
 
 def _elsewhere(name: str) -> str:

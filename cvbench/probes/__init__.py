@@ -88,10 +88,19 @@ _ALEX = Source(
     url="https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
     sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
 )
+_DISTS = Source(
+    ("weights.pt",),
+    url="https://raw.githubusercontent.com/dingkeyan93/DISTS/1267d8cb626c98706db3697422701c56a85ebf2e/DISTS_pytorch/weights.pt",
+    sha256="f5e65c96230b7f6ca995691647d482237e4cab8a50c5c4a5784f219ef0748218",
+)
 
 
 def _perceptual(build: str, package: str, **more: Any) -> ProbeEntry:
     return ProbeEntry(f"cvbench.probes.viewers:{build}", "1", package=package, extra="perceptual", **more)
+
+
+def _text(build: str) -> ProbeEntry:
+    return ProbeEntry(f"cvbench.probes.text:{build}", "1", package="rapidocr-onnxruntime", extra="text")
 
 
 PROBES: dict[str, ProbeEntry] = {
@@ -111,6 +120,13 @@ PROBES: dict[str, ProbeEntry] = {
     "vmaf-neg": _perceptual("vmaf_neg", "vmaf-torch", on_device=True),
     "lpips-vgg": ProbeEntry("cvbench.probes.perceptual:lpips_vgg", "vgg-v0.1-1", source=_VGG, side="nets"),
     "lpips-alex": ProbeEntry("cvbench.probes.perceptual:lpips_alex", "alex-v0.1-1", source=_ALEX, side="nets"),
+    "text": _text("Text"),
+    "text-small": _text("small"),
+    "text-medium": _text("medium"),
+    "text-large": _text("large"),
+    "dists": ProbeEntry(
+        "cvbench.probes.dists:Dists", "1", source=_VGG, side="nets", key="lpips-vgg", beside={"dists": _DISTS}
+    ),
     "ssim-down": ProbeEntry("cvbench.probes.ssim_kinds:SsimDown", "1"),
     "ssim-uniform7": ProbeEntry("cvbench.probes.ssim_kinds:uniform7", "1"),
     "ssim-padded": ProbeEntry("cvbench.probes.ssim_kinds:padded", "1"),

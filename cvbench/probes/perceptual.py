@@ -3,62 +3,25 @@
 import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Float64
 from torch import Tensor
 
 from cvbench.core.errors import Unavailable, UnsuitableInput
+from cvbench.nets.backbones import Backbone, Net
 from cvbench.nets.tensors import Video
 from cvbench.probes import PROBES, Rows
 from cvbench.probes.pixel import check_shape
 from cvbench.weights import fit, read_tensors
 
-Net = Literal["vgg", "alex"]
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
 EPSILON = 1e-10
 LEAST_SIDE = {"vgg": 16, "alex": 31}
 FRAMES_AT_ONCE = {"vgg": 1, "alex": 8}  # features of a 256×256 frame: 32 MB and 2.6 MB
-
-
-class Conv(NamedTuple):
-    """A convolution followed by ReLU; `place` is its number in torchvision's `features`."""
-
-    place: int
-    inputs: int
-    outputs: int
-    kernel: int = 3
-    stride: int = 1
-    padding: int = 1
-
-
-class Stage(NamedTuple):
-    """Layers up to one whose output LPIPS compares; `pool` is kernel and stride of the max pooling before them."""
-
-    pool: tuple[int, int] | None
-    convs: tuple[Conv, ...]
-
-
-STAGES: dict[str, tuple[Stage, ...]] = {
-    "alex": (
-        Stage(None, (Conv(0, 3, 64, 11, 4, 2),)),
-        Stage((3, 2), (Conv(3, 64, 192, 5, 1, 2),)),
-        Stage((3, 2), (Conv(6, 192, 384),)),
-        Stage(None, (Conv(8, 384, 256),)),
-        Stage(None, (Conv(10, 256, 256),)),
-    ),
-    "vgg": (
-        Stage(None, (Conv(0, 3, 64), Conv(2, 64, 64))),
-        Stage((2, 2), (Conv(5, 64, 128), Conv(7, 128, 128))),
-        Stage((2, 2), (Conv(10, 128, 256), Conv(12, 256, 256), Conv(14, 256, 256))),
-        Stage((2, 2), (Conv(17, 256, 512), Conv(19, 512, 512), Conv(21, 512, 512))),
-        Stage((2, 2), (Conv(24, 512, 512), Conv(26, 512, 512), Conv(28, 512, 512))),
-    ),
-}
 
 
 class Features(NamedTuple):
@@ -90,12 +53,8 @@ class Lpips:
         self.version = PROBES[f"lpips-{net}{'-unit' if unit else ''}"].version
         self.frames_at_once = FRAMES_AT_ONCE[net]
         self.device = device or torch.device("cpu")
-        state = _backbone(net, backbone)
-        self.weights = {k: v.to(self.device, torch.float32) for k, v in state.items()}
-        for name, weight in self.weights.items():
-            if weight.ndim == 4:
-                self.weights[name] = weight.contiguous(memory_format=torch.channels_last)
-        self.heads = [head.to(self.device) for head in _heads(net)]
+        self.backbone = Backbone(net, backbone, self.device)
+        self.heads = [head.to(self.device) for head in _heads(net, self.backbone.widths)]
         self.shift = torch.tensor(SHIFT, device=self.device).view(1, 3, 1, 1)
         self.scale = torch.tensor(SCALE, device=self.device).view(1, 3, 1, 1)
 
@@ -135,18 +94,7 @@ class Lpips:
         """Yield each compared layer. One frame at a time: faster on a CPU, and batches cannot move a value."""
         pixels = frame[None].to(self.device, torch.float32)
         pixels = pixels if self.unit else 2 * pixels - 1
-        x = ((pixels - self.shift) / self.scale).contiguous(memory_format=torch.channels_last)
-        for pool, convs in STAGES[self.net]:
-            x = F.max_pool2d(x, *pool) if pool else x
-            for conv in convs:
-                x = self._convolved(x, conv).relu_()
-            yield x
-
-    def _convolved(self, x: Tensor, conv: Conv) -> Tensor:
-        weight, bias = (self.weights[f"features.{conv.place}.{part}"] for part in ("weight", "bias"))
-        # full float32 on every device: TF32, cuDNN's default, moves LPIPS in the third digit
-        with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled, deterministic=True, allow_tf32=False):
-            return F.conv2d(x, weight, bias, conv.stride, conv.padding)
+        yield from self.backbone.layers((pixels - self.shift) / self.scale)
 
 
 def lpips_vgg(backbone: Path, device: torch.device) -> Lpips:
@@ -169,25 +117,12 @@ def lpips_alex_unit(backbone: Path, device: torch.device) -> Lpips:
     return Lpips("alex", backbone, device, unit=True)
 
 
-def _backbone(net: Net, source: Path | Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the convolutions' weights; a whole torchvision classifier may be given."""
-    state = read_tensors(source) if isinstance(source, Path) else source
-    wanted: dict[str, Tensor] = {}
-    for conv in (conv for stage in STAGES[net] for conv in stage.convs):
-        shape = (conv.outputs, conv.inputs, conv.kernel, conv.kernel)
-        wanted[f"features.{conv.place}.weight"] = torch.empty(shape, device="meta")
-        wanted[f"features.{conv.place}.bias"] = torch.empty(conv.outputs, device="meta")
-    where = str(source) if isinstance(source, Path) else f"the {net} backbone"
-    return fit(state, wanted, where, drop=("classifier.",))
-
-
-def _heads(net: Net) -> list[Float[Tensor, " channels"]]:
+def _heads(net: Net, widths: list[int]) -> list[Float[Tensor, " channels"]]:
     """Return the weight of every channel, layer by layer, as published with the `lpips` package."""
     found = importlib.util.find_spec("lpips")  # found, not imported: the package pulls in its training code
     if found is None or found.origin is None:
         raise Unavailable("LPIPS needs the published linear heads in the package `lpips`: pip install lpips")
     path = Path(found.origin).parent / "weights" / "v0.1" / f"{net}.pth"
-    widths = [stage.convs[-1].outputs for stage in STAGES[net]]
     wanted = {f"lin{k}.model.1.weight": torch.empty((1, n, 1, 1), device="meta") for k, n in enumerate(widths)}
     state = fit(read_tensors(path), wanted, str(path))
     return [state[name].flatten() for name in wanted]

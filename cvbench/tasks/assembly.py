@@ -5,15 +5,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cvbench.core.errors import OF_CLIPS, UnsuitableInput
+from cvbench.core.errors import UnsuitableInput, says_nothing
 from cvbench.core.protocol import EvalProtocol
 from cvbench.core.records import DataFacts, SampleRecord, Score
 from cvbench.core.signature import Signature
 from cvbench.engine.loop import Prepared, Rows
 from cvbench.engine.measuring import Probes, is_measured
-from cvbench.metrics import METRICS, score, set_score
+from cvbench.metrics import METRICS, Metric, score, set_score
 from cvbench.metrics.registry import in_batches
-from cvbench.probes import PROBES
+from cvbench.probes import FEATURES
 
 
 class Stored(NamedTuple):
@@ -26,13 +26,24 @@ class Stored(NamedTuple):
 
 def sample_record(probes: Probes, stored: Stored, frames: int | None = None, sha256: str = "") -> SampleRecord:
     """Return what a record keeps of a sample: the rows of all probes that compare it, not those of features."""
-    rows = {name: stored.rows.get(probes.column(name)) for name in probes.names if name in PROBES}
+    compared = [METRICS[name] for name in probes.metrics if METRICS[name].distance is None]
+    rows = {metric.probe: row_of(metric, probes, stored) for metric in compared}
     kept = {name: row.tolist() for name, row in rows.items() if row is not None and is_measured(row) and row.size}
     t, height, width = stored.sample.shape
     sha256 = sha256 or stored.sample.sha256
     return SampleRecord(
         stored.sample.id, t if frames is None else frames, height, width, sha256, stored.sample.facts, kept
     )
+
+
+def row_of(metric: Metric, probes: Probes, stored: Stored) -> np.ndarray | None:
+    """Return a sample's row of a metric that compares it with its target, or as a text why there is none."""
+    column = probes.column(metric.network)
+    if metric.derive is None:
+        return stored.rows.get(column)
+    both = [rows.get(column) for rows in (stored.rows, stored.target)]
+    lacking = [row for row in both if row is None or not is_measured(row)]
+    return lacking[0] if lacking else metric.derive(*both)  # type: ignore[arg-type]
 
 
 def reduced(
@@ -44,7 +55,7 @@ def reduced(
     for name in probes.metrics:
         if lost := _lacking(probes, name, stored):
             reasons[name] = lost
-        signature = Signature(name, probes.versions[METRICS[name].probe], data.name, data.manifest, protocol)
+        signature = Signature(name, probes.versions[METRICS[name].network], data.name, data.manifest, protocol)
         try:
             if found := _score(name, probes, protocol, stored, signature):
                 scores[name] = found
@@ -56,12 +67,15 @@ def reduced(
 def _score(
     name: str, probes: Probes, protocol: EvalProtocol, stored: Sequence[Stored], signature: Signature
 ) -> Score | None:
+    if METRICS[name].distance is None:
+        rows = [(s.sample.clip, row_of(METRICS[name], probes, s)) for s in stored]
+        found = [(clip, row) for clip, row in rows if row is not None and is_measured(row)]
+        clips = [clip for clip, _ in found]
+        return score(name, [row for _, row in found], protocol, signature, clips) if found else None
     column = probes.column(METRICS[name].probe)
     held = [s for s in stored if _is_there(s.rows, column)]
     if not held:
         return None
-    if METRICS[name].distance is None:
-        return score(name, [s.rows[column] for s in held], protocol, signature, [s.sample.clip for s in held])
     if not in_batches(name, protocol):
         held.sort(key=lambda s: s.sample.sha256)  # by content: neither names nor order of files move a bit
     both = [s for s in held if _is_there(s.target, column)]
@@ -76,8 +90,8 @@ def _is_there(rows: Mapping[str, np.ndarray], column: str) -> bool:
 
 def _lacking(probes: Probes, metric: str, stored: Sequence[Stored]) -> str:
     """Say how many samples lack a metric's rows, or their targets', and why; nothing when none does."""
-    probe, of_sets = METRICS[metric].probe, METRICS[metric].distance is not None
-    needed = [(s.rows, s.target) if of_sets else (s.rows,) for s in stored]
+    probe, of_both = METRICS[metric].network, METRICS[metric].network in FEATURES
+    needed = [(s.rows, s.target) if of_both else (s.rows,) for s in stored]
     found = [[_reason(rows.get(probes.column(probe)), probes, probe) for rows in each] for each in needed]
     reasons = [next(filter(None, each)) for each in found if any(each)]
     if not reasons:
@@ -87,13 +101,13 @@ def _lacking(probes: Probes, metric: str, stored: Sequence[Stored]) -> str:
 
 
 def inapplicable(probes: Probes, stored: Sequence[Stored]) -> list[str]:
-    """Return the metrics that lack nothing but numbers of images, of which they say nothing."""
-    return [name for name in probes.metrics if _is_of_clips(probes, METRICS[name].probe, stored)]
+    """Return the metrics that lack nothing but numbers of samples of which they say nothing: images, or no text."""
+    return [name for name in probes.metrics if _is_of_others(probes, METRICS[name].network, stored)]
 
 
-def _is_of_clips(probes: Probes, probe: str, stored: Sequence[Stored]) -> bool:
+def _is_of_others(probes: Probes, probe: str, stored: Sequence[Stored]) -> bool:
     lacking = [(s, reason) for s in stored if (reason := _reason(s.rows.get(probes.column(probe)), probes, probe))]
-    return bool(lacking) and all(s.sample.shape[0] == 1 and reason.endswith(OF_CLIPS) for s, reason in lacking)
+    return bool(lacking) and all(says_nothing(reason, s.sample.shape[0]) for s, reason in lacking)
 
 
 def _reason(row: np.ndarray | None, probes: Probes, probe: str) -> str | None:

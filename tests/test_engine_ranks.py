@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -73,41 +74,64 @@ print(group.rank, sorted(samples + talk.mine), done, news, talk.heard[-1].unread
 """
 
 
-def together(world: int, how: str, items: Sequence[str] = ("x", "x")) -> list[subprocess.CompletedProcess[str]]:
-    """Run the program in that many processes."""
+FORK = """
+import os, sys
+import cvbench.engine.ranks
+folder, how, *items = sys.argv[1:]
+children = []
+for rank, item in enumerate(items):
+    if child := os.fork():
+        children.append(child)
+        continue
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{folder}/{rank}.{name}", os.O_WRONLY | os.O_CREAT), number)
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank))
+    sys.argv = ["", how, item]
+    exec(open(f"{folder}/program").read())
+    sys.exit()
+print(*[os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children])
+"""
+
+
+class Process(NamedTuple):
+    """How a process ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def together(folder: Path, how: str, items: Sequence[str] = ("x", "x")) -> list[Process]:
+    """Run the program in as many processes as there are items; torch is imported once for all."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
-    base = {**os.environ, "WORLD_SIZE": str(world), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, how, items[rank]],
-            env={**base, "RANK": str(rank), "LOCAL_RANK": str(rank)}, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        for rank in range(world)
-    ]  # fmt: skip
-    ended = [(process, *process.communicate(timeout=120)) for process in started]
-    return [subprocess.CompletedProcess(p.args, p.returncode, out, err) for p, out, err in ended]
+    (folder / "program").write_text(PROGRAM)
+    done = subprocess.run(
+        [sys.executable, "-c", FORK, str(folder), how, *items], capture_output=True, text=True, check=True, timeout=120,
+        env={**os.environ, "WORLD_SIZE": str(len(items)), "MASTER_ADDR": "localhost", "MASTER_PORT": port},
+    )  # fmt: skip
+    texts = [[(folder / f"{rank}.{name}").read_text() for name in ("out", "err")] for rank in range(len(items))]
+    return [Process(int(code), *text) for code, text in zip(done.stdout.split(), texts, strict=True)]
 
 
-def test_every_sample_is_claimed_once_and_the_first_knows_of_all() -> None:
-    first, second = together(2, "works")
+def test_every_sample_is_claimed_once_and_the_first_knows_of_all(tmp_path: Path) -> None:
+    first, second = together(tmp_path, "works")
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     rank, known = first.stdout.split(" ", 1)
     assert (rank, known) == ("0", f"{list(range(40))} 40 [['model']] 1\n")
     assert second.stdout.endswith("0\n")  # what failed at the first is known to all
 
 
-def test_a_process_that_dies_ends_the_others_with_a_word() -> None:
-    first, second = together(2, "dies")
+def test_a_process_that_dies_ends_the_others_with_a_word(tmp_path: Path) -> None:
+    first, second = together(tmp_path, "dies")
     assert second.returncode == -9
     assert first.returncode == 1
     assert "another process of this run is gone" in first.stderr
 
 
-def test_processes_that_see_other_samples_do_not_begin() -> None:
-    _, second = together(2, "works", ("x", "y"))
+def test_processes_that_see_other_samples_do_not_begin(tmp_path: Path) -> None:
+    _, second = together(tmp_path, "works", ("x", "y"))
     assert second.returncode == 1
     assert "sees other samples" in second.stderr
 

@@ -279,8 +279,8 @@ def test_extrapolation_gives_an_interval_only_where_the_law_is_linear() -> None:
     rng = np.random.default_rng(4)
     assert frechet_extrapolated(*normal_pair(rng, 50, d=16)).interval is None
     truth = 4 * (0.3**2 + 0.2**2)
-    intervals = [frechet_extrapolated(*normal_pair(rng, 64), seed=seed).interval for seed in range(20)]
-    assert sum(low <= truth <= high for low, high in intervals) >= 17
+    intervals = [frechet_extrapolated(*normal_pair(rng, 64), seed=seed).interval for seed in range(8)]
+    assert sum(low <= truth <= high for low, high in intervals) >= 7
 
 
 def test_extrapolation_is_seeded() -> None:

@@ -3,22 +3,28 @@
 Rows are samples, columns are features. Nothing here is averaged over batches, and no matrix root is ever taken.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import reduce
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float64, Int
-from scipy.linalg import eigvalsh, lapack
+from jaxtyping import Bool, Float, Float64, Int
+from scipy.linalg import blas, eigvalsh, lapack
 from scipy.spatial.distance import cdist
 
 from cvbench.core.errors import UnsuitableInput
+from cvbench.metrics.moments import BLOCK as MOST_ROWS
+from cvbench.metrics.moments import Moments, moments_of_rows
 from cvbench.metrics.statistics import Groups, folds, jackknife
+from cvbench.metrics.streams import Streamed
 
-Features = Float[np.ndarray, "_n _d"]
-"""One row a sample; any float type, computed in float64."""
+Array = Float[np.ndarray, "_n _d"]
+Features = Array | Streamed
+"""One row a sample, any float type, computed in float64; or rows that do not fit into memory."""
 Kernel = Callable[[Float64[np.ndarray, "..."]], Float64[np.ndarray, "..."]]
 
-BLOCK = 1024  # rows of a Gram matrix at once: bounds memory
+BLOCK, BESIDE = 1024, 8192  # rows and columns of a Gram matrix at once: bounds memory
 FRACTIONS = np.repeat([1 / 2, 3 / 5, 3 / 4, 1], [8, 4, 2, 1])  # sizes of the extrapolation: most where it is noisy
 
 
@@ -74,13 +80,15 @@ def frechet_of_moments(
 
 
 def moments(x: Features) -> tuple[Float64[np.ndarray, " _d"], Float64[np.ndarray, "_d _d"]]:
-    """Mean and unbiased covariance in float64, in two passes: a large mean costs no digits."""
-    mean = x.mean(axis=0, dtype=np.float64)
-    scatter = np.zeros((x.shape[1], x.shape[1]))
-    for block in blocks(x, 4 * BLOCK):  # float32 features are never copied whole
-        centred = block - mean
-        scatter += centred.T @ centred
-    return mean, scatter / (len(x) - 1)
+    """Mean and unbiased covariance in float64; of rows that are streamed, block by block, each read once."""
+    found = moments_of(x)
+    return found.mean, found.covariance
+
+
+def moments_of(x: Features) -> Moments:
+    """Return what `moments` is made of, which merges."""
+    parts = x.chunks(MOST_ROWS) if isinstance(x, Streamed) else [x]
+    return reduce(Moments.merged, map(moments_of_rows, parts))
 
 
 def frechet_interval(
@@ -97,13 +105,44 @@ def frechet_interval(
     Sets of equal length are taken as pairs (reconstruction, target). `groups` names the source of each pair
     (frames of one clip): rows of one source leave together.
     """
-    value = frechet(x, y)
+    return frechet_and_interval(x, y, groups, level, count, seed)[1]
+
+
+def frechet_and_interval(
+    x: Features, y: Features, groups: Groups = None, level: float = 0.95, count: int = 20, seed: int = 0
+) -> tuple[float, tuple[float, float] | None]:
+    """Return `frechet` with `frechet_interval`, which share their work."""
+    check_features(x, y)
     out_x, out_y = _fold_pair(x, y, groups, min(count, len(x), len(y)), np.random.default_rng(seed))
-    kept = [(out_x != fold, out_y != fold) for fold in range(out_x.max() + 1)]
-    if len(kept) < 2 or min(mask.sum() for masks in kept for mask in masks) < 2:
-        return None
-    low, high = jackknife(value, [frechet(x[i], y[j]) for i, j in kept], level)
-    return max(low, 0.0), high
+    return frechet_without_folds(x, y, out_x, out_y, level)
+
+
+def frechet_without_folds(
+    x: Features, y: Features, out_x: Int[np.ndarray, " _n"], out_y: Int[np.ndarray, " _m"], level: float = 0.95
+) -> tuple[float, tuple[float, float] | None]:
+    """Return `frechet`, and its interval from the distances without each fold of rows; None with too few rows.
+
+    Where more rows than features are left, moments are taken of all rows and of each fold, and parted: two passes over
+    the rows, and no more in memory than a few covariances.
+    """
+    counts = [np.bincount(out) for out in (out_x, out_y)]
+    least = min((out.sum() - out).min() for out in counts)
+    if len(counts[0]) < 2 or least < 2:
+        return frechet(x, y), None
+    if least > x.shape[1]:
+        whole = moments_of(x), moments_of(y)
+        value = _frechet(*whole)
+        parts = (tuple(moments_of(z[out == k]) for z, out in ((x, out_x), (y, out_y))) for k in range(len(counts[0])))
+        replicas = [_frechet(*(m.without(part) for m, part in zip(whole, each, strict=True))) for each in parts]
+    else:
+        value = frechet(x, y)
+        replicas = [frechet(x[out_x != fold], y[out_y != fold]) for fold in range(len(counts[0]))]
+    low, high = jackknife(value, replicas, level)
+    return value, (max(low, 0.0), high)
+
+
+def _frechet(x: Moments, y: Moments) -> float:
+    return frechet_of_moments(x.mean, x.covariance, y.mean, y.covariance)
 
 
 def frechet_extrapolated(x: Features, y: Features, level: float = 0.95, count: int = 20, seed: int = 0) -> Extrapolated:
@@ -147,7 +186,35 @@ def polynomial_mmd(
     """
     check_features(x, y, least=2 if unbiased else 1)
     kernel = _polynomial(degree, 1 / x.shape[1] if gamma is None else gamma, coef0)
+    if isinstance(x, Streamed) or isinstance(y, Streamed):
+        return mmd_of_chunks(kernel, x, y, unbiased)
     return float(_mmd(kernel, x, y, np.ones((1, len(x))), np.ones((1, len(y))), unbiased)[0])
+
+
+def mmd_of_chunks(kernel: Kernel, x: Features, y: Features, unbiased: bool) -> float:
+    """Squared MMD of whole sets, of each no more than a chunk in memory, which is held against all others."""
+    within = sum(_mean_within(kernel, rows, unbiased) for rows in (x, y))
+    across = sum(_sum_across(kernel, a, b) for a in _chunks(x) for b in _chunks(y))
+    return within - 2 * across / (len(x) * len(y))
+
+
+def _mean_within(kernel: Kernel, x: Features, unbiased: bool) -> float:
+    total = 0.0
+    for place, chunk in enumerate(_chunks(x)):
+        total += float(_sums_within(kernel, chunk, np.ones((1, len(chunk))))[0])
+        total += 2 * sum(_sum_across(kernel, chunk, before) for before in islice(_chunks(x), place))
+        if unbiased:
+            squares = np.concatenate([np.einsum("nd,nd->n", block, block) for block in blocks(chunk)])
+            total -= float(kernel(squares).sum())
+    return total / (len(x) * (len(x) - 1) if unbiased else len(x) ** 2)
+
+
+def _sum_across(kernel: Kernel, x: Array, y: Array) -> float:
+    return float(_subset_sums(kernel, x, y, np.ones((1, len(x))), np.ones((1, len(y))))[0])
+
+
+def _chunks(x: Features) -> Iterable[Float[np.ndarray, "_k _d"]]:
+    return x.chunks() if isinstance(x, Streamed) else [x]
 
 
 def kid(x: Features, y: Features, subsets: int = 100, size: int = 1000, seed: int = 2020) -> MeanAndStd:
@@ -159,9 +226,11 @@ def kid(x: Features, y: Features, subsets: int = 100, size: int = 1000, seed: in
     """
     check_features(x, y, least=max(size, 2))
     rng = np.random.RandomState(seed)
-    draws = [(rng.choice(len(x), size, replace=False), rng.choice(len(y), size, replace=False)) for _ in range(subsets)]
-    if max(len(x), len(y)) ** 2 > subsets * size**2:  # the whole Gram matrix would cost more than all subsets
-        values = np.array([polynomial_mmd(x[i], y[j]) for i, j in draws])
+    draws = [tuple(np.array(rng.choice(len(z), size, replace=False)) for z in (x, y)) for _ in range(subsets)]
+    costly = max(len(x), len(y)) ** 2 > subsets * size**2  # the whole Gram matrix would cost more than all subsets
+    if costly or isinstance(x, Streamed) or isinstance(y, Streamed):
+        pairs = zip(*(_drawn(z, [draw[side] for draw in draws]) for side, z in enumerate((x, y))), strict=True)
+        values = np.array([polynomial_mmd(*pair) for pair in pairs])
     else:
         in_x, in_y = (_indicators([draw[side] for draw in draws], len(z)) for side, z in enumerate((x, y)))
         values = _mmd(_polynomial(3, 1 / x.shape[1], 1.0), x, y, in_x, in_y, unbiased=True)
@@ -182,21 +251,25 @@ def gaussian_mmd(x: Features, y: Features, sigma: float = 10.0, scale: float = 1
 
 def _gaussian_sum(x: Features, y: Features, sigma: float) -> float:
     """Sum of the kernel over all pairs, by blocks of both; of differences, for squares lose the digits of near rows."""
-    total = 0.0
-    for block in blocks(x):
-        for beside in blocks(y):
-            total += float(np.exp(cdist(block, beside, "sqeuclidean") / (-2 * sigma**2)).sum())
-    return total
+    pairs = ((block, beside) for a in _chunks(x) for b in _chunks(y) for block in blocks(a) for beside in blocks(b))
+    return sum(float(np.exp(cdist(*pair, "sqeuclidean") / (-2 * sigma**2)).sum()) for pair in pairs)
+
+
+def _drawn(x: Features, draws: Sequence[Int[np.ndarray, " _k"]]) -> Iterator[Float[np.ndarray, "_k _d"]]:
+    return x.subsets(draws) if isinstance(x, Streamed) else (x[draw] for draw in draws)
 
 
 def check_features(x: Features, y: Features, least: int = 2) -> None:
-    """Raise UnsuitableInput for NaN or infinity, differing widths, or fewer than `least` rows."""
+    """Raise UnsuitableInput for NaN or infinity, differing widths, or fewer than `least` rows.
+
+    Streamed rows were looked over for NaN and infinity when they were counted.
+    """
     for which, rows in (("first", x), ("second", y)):
         if rows.ndim != 2 or not rows.shape[1]:
             raise UnsuitableInput(f"the {which} feature set has shape {rows.shape}; give one row a sample: (n, d)")
         if len(rows) < least:
             raise UnsuitableInput(f"the {which} feature set has {len(rows)} rows; this distance needs {least} or more")
-        if bad := int((~np.isfinite(rows)).any(axis=1).sum()):
+        if not isinstance(rows, Streamed) and (bad := int((~np.isfinite(rows)).any(axis=1).sum())):
             raise UnsuitableInput(f"{bad} of {len(rows)} rows of the {which} feature set hold NaN or infinity")
     if x.shape[1] != y.shape[1]:
         raise UnsuitableInput(
@@ -205,7 +278,9 @@ def check_features(x: Features, y: Features, least: int = 2) -> None:
 
 
 def blocks(x: Features, rows: int = BLOCK) -> Iterator[Float64[np.ndarray, "_b _d"]]:
-    """Return the rows in float64, so many at a time: features are never copied whole."""
+    """Return the rows in float64, so many at a time, or of streamed ones about so many: none are copied whole."""
+    if isinstance(x, Streamed):
+        return (block.astype(np.float64, copy=False) for block in x.chunks(rows))
     return (x[start : start + rows].astype(np.float64, copy=False) for start in range(0, len(x), rows))
 
 
@@ -219,16 +294,27 @@ def _root(x: Features) -> tuple[Float64[np.ndarray, " _d"], Float64[np.ndarray, 
     if len(x) > x.shape[1]:
         mean, covariance = moments(x)
         return mean, _factor(covariance)
-    mean = x.mean(axis=0, dtype=np.float64)
-    return mean, (x - mean) / np.sqrt(len(x) - 1)
+    rows = np.asarray(x)
+    mean = rows.mean(axis=0, dtype=np.float64)
+    return mean, (rows - mean) / np.sqrt(len(rows) - 1)
 
 
 def _factor(covariance: Float64[np.ndarray, "_d _d"]) -> Float64[np.ndarray, "_r _d"]:
     """R with RᵀR = Σ and as many rows as Σ has rank, by Cholesky with pivots."""
     upper, pivots, rank, _ = lapack.dpstrf(covariance.T, lower=0)
     factor = np.empty((rank, len(covariance)))
-    factor[:, pivots - 1] = np.triu(upper)[:rank]
+    factor[:, pivots - 1] = np.triu(upper[:rank])
     return factor
+
+
+def _similar(
+    factor: Float64[np.ndarray, "_r _d"], covariance: Float64[np.ndarray, "_d _d"]
+) -> Float64[np.ndarray, "_r _r"]:
+    """R Σ Rᵀ, of which the lower triangle alone is filled: with Σ = H + Hᵀ it is (RH) Rᵀ and its transpose."""
+    half = np.tril(covariance)
+    half[np.diag_indices(len(half))] /= 2
+    product = blas.dtrmm(1.0, half.T, factor.T)  # transposed views are in the memory order that BLAS wants
+    return np.asarray(blas.dsyr2k(1.0, product, factor.T, trans=1, lower=1))
 
 
 def _nuclear(root_x: Float64[np.ndarray, "_k _d"], root_y: Float64[np.ndarray, "_l _d"]) -> float:
@@ -241,7 +327,7 @@ def _trace_of_root(cov_x: Float64[np.ndarray, "_d _d"], cov_y: Float64[np.ndarra
     lower, singular = lapack.dpotrf(cov_x.T, lower=1)  # the same matrix, in the memory order LAPACK wants
     if singular:
         factor = _factor(cov_x)  # of fewer rows than columns: n below d
-        similar = factor @ cov_y @ factor.T
+        similar = _similar(factor, cov_y) if factor.size else factor
     else:
         similar, _ = lapack.dsygst(cov_y.T, lower, itype=3, lower=1)  # LᵀΣyL
     if not similar.size:
@@ -270,8 +356,15 @@ def _intercept(
     distances = []
     for fraction, order_x, order_y in zip(FRACTIONS, keys_x.argsort(axis=1), keys_y.argsort(axis=1), strict=True):
         size_x, size_y = round(fraction * len(x)), round(fraction * len(y))
-        distances.append(frechet(x[np.sort(order_x[:size_x])], y[np.sort(order_y[:size_y])]))
+        distances.append(frechet(x[_mask(order_x, size_x)], y[_mask(order_y, size_y)]))
     return float(np.polynomial.polynomial.polyfit(1 / FRACTIONS, distances, 1)[0])
+
+
+def _mask(order: Int[np.ndarray, " _n"], size: int) -> Bool[np.ndarray, " _n"]:
+    """True for the rows that come first in an order."""
+    mask = np.zeros(len(order), bool)
+    mask[order[:size]] = True
+    return mask
 
 
 def _indicators(draws: Iterable[Int[np.ndarray, " _s"]], rows: int) -> Float64[np.ndarray, "_k _n"]:
@@ -295,8 +388,8 @@ def _polynomial(degree: int, gamma: float, coef0: float) -> Kernel:
 
 def _mmd(
     kernel: Kernel,
-    x: Features,
-    y: Features,
+    x: Array,
+    y: Array,
     in_x: Float64[np.ndarray, "_k _n"],
     in_y: Float64[np.ndarray, "_k _m"],
     unbiased: bool,
@@ -314,7 +407,7 @@ def _mmd(
     return np.asarray(within - 2 * _subset_sums(kernel, x, y, in_x, in_y) / (size_x * size_y))
 
 
-def _sums_within(kernel: Kernel, x: Features, members: Float64[np.ndarray, "_k _n"]) -> Float64[np.ndarray, " _k"]:
+def _sums_within(kernel: Kernel, x: Array, members: Float64[np.ndarray, "_k _n"]) -> Float64[np.ndarray, " _k"]:
     """Sum of the kernel over each subset times itself: the Gram matrix is symmetric, half of its blocks are enough."""
     total = np.zeros(len(members))
     for start, block in enumerate(blocks(x)):
@@ -328,14 +421,16 @@ def _sums_within(kernel: Kernel, x: Features, members: Float64[np.ndarray, "_k _
 
 def _subset_sums(
     kernel: Kernel,
-    x: Features,
-    y: Features,
+    x: Array,
+    y: Array,
     in_x: Float64[np.ndarray, "_k _n"],
     in_y: Float64[np.ndarray, "_k _m"],
 ) -> Float64[np.ndarray, " _k"]:
-    """Sum of the kernel over each subset of x times the subset of y, Gram matrix by blocks of rows."""
-    y, total = y.astype(np.float64, copy=False), np.zeros(len(in_x))
-    for start, block in enumerate(blocks(x)):
-        members = in_x[:, start * BLOCK : (start + 1) * BLOCK]
-        total += np.einsum("km,km->k", members @ kernel(block @ y.T), in_y)
+    """Sum of the kernel over each subset of x times the subset of y, Gram matrix by blocks."""
+    total = np.zeros(len(in_x))
+    for other, beside in enumerate(blocks(y, BESIDE)):
+        theirs = in_y[:, other * BESIDE : (other + 1) * BESIDE]
+        for start, block in enumerate(blocks(x)):
+            mine = in_x[:, start * BLOCK : (start + 1) * BLOCK]
+            total += np.einsum("km,km->k", mine @ kernel(block @ beside.T), theirs)
     return total

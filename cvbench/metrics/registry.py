@@ -13,7 +13,8 @@ from cvbench.core.errors import UnknownName, UnsuitableInput, UsageError
 from cvbench.core.protocol import EvalProtocol, as_text
 from cvbench.core.records import RunRecord, Score
 from cvbench.core.signature import Signature
-from cvbench.metrics.statistics import bootstrap_mean, folds, jackknife
+from cvbench.metrics.statistics import bootstrap_mean, folds
+from cvbench.metrics.streams import Side, Streamed, looked_over
 
 Rows = Sequence[np.ndarray]
 """One array a sample, one value a frame."""
@@ -86,6 +87,8 @@ class Estimate(NamedTuple):
     high: float | None = None
 
 
+Set = np.ndarray | Streamed
+"""All rows of a side, (n, d): in memory, or read anew for each step where they do not fit there."""
 Groups = np.ndarray
 """The sample each row comes from: rows of one clip are no independent evidence."""
 
@@ -93,43 +96,46 @@ Groups = np.ndarray
 FOLDS = 20  # of the jackknife
 
 
-def frechet(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Estimate:
+def frechet(x: Set, y: Set, groups: Groups, targets: Groups) -> Estimate:
     """Fréchet distance of pairs with a jackknife interval over samples. See `cvbench.metrics.distances`."""
-    from cvbench.metrics.distances import frechet, frechet_interval
+    from cvbench.metrics.distances import frechet, frechet_and_interval
 
-    enough = len(np.unique(groups)) > 2
-    return Estimate(frechet(x, y), *((frechet_interval(x, y, groups) if enough else None) or (None, None)))
+    if len(np.unique(groups)) <= 2:
+        return Estimate(frechet(x, y))
+    value, interval = frechet_and_interval(x, y, groups)
+    return Estimate(value, *(interval or (None, None)))
 
 
-def frechet_of_prefixes(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Estimate:
+def frechet_of_prefixes(x: Set, y: Set, groups: Groups, targets: Groups) -> Estimate:
     """Mean of the Fréchet distances of the clips' first 10, 11, … frames, one row a prefix, as far as all clips go."""
     from cvbench.metrics.distances import frechet
 
     lengths = np.unique(groups, return_counts=True)[1]
-    starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-    values = [frechet_of_few(x[starts + k], y[starts + k], frechet) for k in range(int(lengths.min()))]
+    place = np.arange(len(x)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    values = [frechet_of_few(x[place == k], y[place == k], frechet) for k in range(int(lengths.min()))]
     return Estimate(float(np.mean(values)))
 
 
-def frechet_of_few(x: np.ndarray, y: np.ndarray, of_many: Callable[[np.ndarray, np.ndarray], float]) -> float:
+def frechet_of_few(x: Set, y: Set, of_many: Callable[[Set, Set], float]) -> float:
     """Return a Fréchet distance; of one row a side, which has no covariance, the squared difference."""
-    return float(((x - y).astype(np.float64) ** 2).sum()) if len(x) == len(y) == 1 else of_many(x, y)
+    if len(x) == len(y) == 1:
+        return float(((np.asarray(x) - np.asarray(y)).astype(np.float64) ** 2).sum())
+    return of_many(x, y)
 
 
-def frechet_of_sets(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Estimate:
+def frechet_of_sets(x: Set, y: Set, groups: Groups, targets: Groups) -> Estimate:
     """Fréchet distance of two sets that have nothing to do with each other; the jackknife thins each by itself."""
-    from cvbench.metrics.distances import frechet
+    from cvbench.metrics.distances import frechet, frechet_without_folds
 
-    value, rng = frechet(x, y), np.random.default_rng(0)
-    count = min(FOLDS, len(np.unique(groups)), len(np.unique(targets)))
+    count, rng = min(FOLDS, len(np.unique(groups)), len(np.unique(targets))), np.random.default_rng(0)
     if count < 3:
-        return Estimate(value)
+        return Estimate(frechet(x, y))
     out_x, out_y = folds(len(x), groups, count, rng), folds(len(y), targets, count, rng)
-    low, high = jackknife(value, [frechet(x[out_x != fold], y[out_y != fold]) for fold in range(count)])
-    return Estimate(value, max(low, 0.0), high)
+    value, interval = frechet_without_folds(x, y, out_x, out_y)
+    return Estimate(value, *(interval or (None, None)))
 
 
-def frechet_infinite(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Estimate:
+def frechet_infinite(x: Set, y: Set, groups: Groups, targets: Groups) -> Estimate:
     """Fréchet distance extrapolated to infinitely many samples; with an interval only where that is honest.
 
     Where samples have several rows each (frames of a clip), there is none: it would take them for independent.
@@ -141,35 +147,35 @@ def frechet_infinite(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Grou
     return Estimate(value, *((interval if single else None) or (None, None)))
 
 
-def polynomial_mmd(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Estimate:
+def polynomial_mmd(x: Set, y: Set, groups: Groups, targets: Groups) -> Estimate:
     """Unbiased squared MMD of the whole sets, degree 3, γ = 1/d; it may be negative."""
     from cvbench.metrics.distances import polynomial_mmd
 
     return Estimate(polynomial_mmd(x, y))
 
 
-def kid(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Estimate:
+def kid(x: Set, y: Set, groups: Groups, targets: Groups) -> Estimate:
     """Mean of the same over 100 subsets of 1,000 rows, of all where there are fewer; their spread is no interval."""
     from cvbench.metrics.distances import kid
 
     return Estimate(kid(x, y, size=min(1000, len(x), len(y))).mean)
 
 
-def cmmd(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Estimate:
+def cmmd(x: Set, y: Set, groups: Groups, targets: Groups) -> Estimate:
     """Squared MMD with CMMD's Gaussian kernel, σ = 10, times 1,000; of the whole sets, biased as in its code."""
     from cvbench.metrics.distances import gaussian_mmd
 
     return Estimate(gaussian_mmd(x, y))
 
 
-def mind(x: np.ndarray, y: np.ndarray, groups: Groups, targets: Groups) -> Estimate:
+def mind(x: Set, y: Set, groups: Groups, targets: Groups) -> Estimate:
     """Monge Inception Distance with a jackknife interval over samples. See `cvbench.metrics.sliced`."""
     from cvbench.metrics.sliced import mind, mind_interval
 
     return Estimate(mind(x, y), *(mind_interval(x, y, groups, targets) or (None, None)))
 
 
-Distance = Callable[[np.ndarray, np.ndarray, Groups, Groups], Estimate]
+Distance = Callable[[Set, Set, Groups, Groups], Estimate]
 
 
 def cosines(frames: np.ndarray, partner: np.ndarray | None) -> np.ndarray:
@@ -612,25 +618,26 @@ def set_score(
     if distance is None:
         raise UnknownName("metric of sets", name, [n for n, m in METRICS.items() if m.distance])
     batch = in_batches(name, signature.protocol)
-    for side in (rows, targets):
-        if (count := sum(map(len, side))) < (1 if batch else 2):
+    sides = [looked_over(side) for side in (rows, targets)]
+    for side in sides:
+        if (count := int(side.lengths.sum())) < (1 if batch else 2):
             raise UnsuitableInput(f"compares whole sets, of which {count} row is none")
-        if broken := sum(not np.isfinite(row).all() for row in side):
-            raise UnsuitableInput(f"the features of {broken} of {len(side)} samples are not finite")
+        if side.broken:
+            raise UnsuitableInput(f"the features of {side.broken} of {len(side.lengths)} samples are not finite")
     if batch:
         return _of_batches(distance, rows, targets, batch, signature)
     each = [list(map(str, range(len(side)))) for side in (rows, targets)]
     units = each if clips is None or distance is frechet_of_prefixes else clips
-    groups, others = (_repeated(names, side) for names, side in zip(units, (rows, targets), strict=True))
-    x, y = np.concatenate(rows), np.concatenate(targets)
+    groups, others = (_repeated(names, side) for names, side in zip(units, sides, strict=True))
+    x, y = (side.rows for side in sides)
     value, low, high = distance(x, y, groups, others)
     return Score(value, low, high, len(x), signature, few(name, min(len(x), len(y)), x.shape[1]))
 
 
-def _repeated(names: Sequence[str], rows: Rows) -> Groups:
+def _repeated(names: Sequence[str], side: Side) -> Groups:
     """Return a number for the name of each row's sample, in the order in which names are first met."""
     numbers = {name: k for k, name in enumerate(dict.fromkeys(names))}
-    return np.repeat([numbers[name] for name in names], [len(row) for row in rows])
+    return np.repeat([numbers[name] for name in names], side.lengths)
 
 
 def _of_batches(distance: Distance, rows: Rows, targets: Rows, size: int, signature: Signature) -> Score:

@@ -168,9 +168,12 @@ def _differences(a: Values, b: Values) -> Float64[np.ndarray, " _n"]:
 
 
 def _labels(groups: Sequence[object] | Shaped[np.ndarray, " _n"], rows: int) -> Int[np.ndarray, " _n"]:
+    if len(groups) != rows:
+        raise UnsuitableInput(f"{len(groups)} group names for {rows} values; name the source of each clip")
+    if isinstance(groups, np.ndarray) and groups.dtype.kind == "i":  # a number a row: no text for each of them
+        numbers, places = np.unique(groups, return_inverse=True)
+        return np.asarray(_labels([str(number) for number in numbers], len(numbers))[places])
     labels: Int[np.ndarray, " _n"] = np.unique([str(group) for group in groups], return_inverse=True)[1]
-    if len(labels) != rows:
-        raise UnsuitableInput(f"{len(labels)} group names for {rows} values; name the source of each clip")
     return labels
 
 

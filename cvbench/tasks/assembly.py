@@ -1,6 +1,7 @@
 """From stored rows to a record's scores, and to the reasons where there are none."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -13,15 +14,41 @@ from cvbench.engine.loop import Prepared, Rows
 from cvbench.engine.measuring import Probes, is_measured
 from cvbench.metrics import METRICS, Metric, score, set_score
 from cvbench.metrics.registry import in_batches
+from cvbench.metrics.streams import Reread
 from cvbench.probes import FEATURES
 
 
+def no_rows() -> Rows:
+    """Return none."""
+    return {}
+
+
 class Stored(NamedTuple):
-    """A sample, its rows, and those of its target."""
+    """A sample, its rows, and those of its target.
+
+    Features of many clips do not fit into memory: of theirs, no more than whether there are any is held, as an array
+    without rows, and `read` and `read_target` give them when they are needed.
+    """
 
     sample: Prepared
     rows: Rows
     target: Rows
+    read: Callable[[], Rows] = no_rows
+    read_target: Callable[[], Rows] = no_rows
+
+
+def stored_of(
+    probes: Probes, sample: Prepared, read: Callable[[], Rows], read_target: Callable[[], Rows] = no_rows
+) -> Stored:
+    """Return a sample with what is held of its rows; of its target's only where it has any itself."""
+    large = tuple(probes.columns(probes.of_videos))
+    rows = without_features(read(), large)
+    return Stored(sample, rows, without_features(read_target(), large) if rows else {}, read, read_target)
+
+
+def without_features(rows: Rows, large: tuple[str, ...]) -> Rows:
+    """Return rows, with arrays without rows for the numbers of columns that end in one of `large`."""
+    return {name: row[:0].copy() if name.endswith(large) and is_measured(row) else row for name, row in rows.items()}
 
 
 def sample_record(probes: Probes, stored: Stored, frames: int | None = None, sha256: str = "") -> SampleRecord:
@@ -43,7 +70,7 @@ def row_of(metric: Metric, probes: Probes, stored: Stored) -> np.ndarray | None:
         return stored.rows.get(column)
     both = [rows.get(column) for rows in (stored.rows, stored.target)]
     lacking = [row for row in both if row is None or not is_measured(row)]
-    return lacking[0] if lacking else metric.derive(*both)  # type: ignore[arg-type]
+    return lacking[0] if lacking else metric.derive(stored.read()[column], stored.read_target()[column])
 
 
 def reduced(
@@ -80,8 +107,13 @@ def _score(
         held.sort(key=lambda s: s.sample.sha256)  # by content: neither names nor order of files move a bit
     both = [s for s in held if _is_there(s.target, column)]
     clips = [s.sample.clip for s in both]
-    x, y = [s.rows[column] for s in both], [s.target[column] for s in both]
+    reads = [s.read for s in both], [s.read_target for s in both]
+    x, y = (Reread([partial(_one, read, column) for read in side]) for side in reads)
     return set_score(name, x, y, signature, (clips, clips))
+
+
+def _one(read: Callable[[], Rows], column: str) -> np.ndarray:
+    return read()[column]
 
 
 def _is_there(rows: Mapping[str, np.ndarray], column: str) -> bool:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ from cvbench.engine.subject import Listed, Subject
 from cvbench.engine.watch import Working, tell
 from cvbench.metrics import resolve
 from cvbench.store import FileStore, Store
-from cvbench.tasks.assembly import Stored, inapplicable, reduced, sample_record
+from cvbench.tasks.assembly import Stored, inapplicable, no_rows, reduced, sample_record, stored_of
 from cvbench.tasks.request import (
     DataTask,
     Request,
@@ -307,11 +308,11 @@ class Reconstruction(DataTask):
         """Assemble the record of one model from the stored rows."""
         if broken := self.loop.broken.get(subject.name):
             return failed_record(subject.facts, broken.failure, self.dataset, self.request)
-        stored = [s for sample in self.loop.samples if (s := self._stored(subject, sample)).rows]
-        samples = [sample_record(self.probes, each) for each in stored]
+        held = [s for sample in self.loop.samples if (s := self._stored(subject, sample)).rows]
+        samples = [sample_record(self.probes, each) for each in held]
         manifest = digest([[s.id, s.sha256] for s in samples])
         data = DataFacts(self.dataset.name, manifest, len(samples), self._note())
-        scores, reasons = reduced(self.probes, self.protocol, data, stored)
+        scores, reasons = reduced(self.probes, self.protocol, data, held)
         failures = self.loop.failures(subject.name)
         first = f": {failures[0].error}" if failures else ""
         lost = f"none of {len(self.dataset.items)} samples of {self.dataset.name} gave a number{first}"
@@ -325,11 +326,11 @@ class Reconstruction(DataTask):
             samples=samples,
             failures=failures,
             unavailable=reasons,
-            inapplicable=inapplicable(self.probes, stored),
+            inapplicable=inapplicable(self.probes, held),
             error=None if samples else lost,
             speed=beside.speed,
             precision_db=beside.precision_db,
-            environment=environment_of([s.rows for s in stored], self.here),
+            environment=environment_of([s.rows for s in held], self.here),
             created=now(),
             notes=beside.notes,
         )
@@ -342,10 +343,9 @@ class Reconstruction(DataTask):
 
     def _stored(self, subject: Subject, sample: Prepared) -> Stored:
         """Return a sample with its rows; its target's only where the model has any."""
-        unit = self._unit(subject, sample)
-        rows = self.loop.rows(sample, unit) if unit else {}
         target = target_unit(self.probes, self.probes.of_videos, self.protocol, sample, self.store)
-        return Stored(sample, rows, self.loop.rows(sample, target) if rows and target.columns else {})
+        read_target = partial(self.loop.rows, sample, target) if target.columns else no_rows
+        return stored_of(self.probes, sample, partial(self.loop.rows, sample, self._unit(subject, sample)), read_target)
 
     def _beside(self, subject: Subject) -> "Beside":
         """Measure what stands beside the scores; what fails is a note, and costs no score."""

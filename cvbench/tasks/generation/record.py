@@ -1,7 +1,8 @@
 """From the rows of what was decoded to a row's record: against references, prompts, first frames, and the base VAE."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from cvbench.engine.measuring import is_measured
 from cvbench.metrics import METRICS, Metric, frechet_of_sets, set_score
 from cvbench.metrics import score as mean_score
 from cvbench.metrics.registry import FEW
+from cvbench.metrics.streams import Reread
 from cvbench.probes import FEATURES, PROBES
+from cvbench.tasks.assembly import without_features
 from cvbench.tasks.generation.beside import source_of, texts_of
 from cvbench.tasks.generation.decoding import ALIGNED, FIRST, Decoding, asked_frames, every
 from cvbench.tasks.generation.drawing import Drawing
@@ -25,16 +28,21 @@ from cvbench.tasks.generation.rows import Decoder
 from cvbench.tasks.request import environment_of
 from cvbench.tasks.scoring.rows import Row
 from cvbench.tasks.scoring.score import lacking
+from cvbench.tasks.targets import TARGET
 
 
 @dataclass(frozen=True)
 class Made:
-    """A sample that a row decoded: its rows, those of the base VAE's frames, those of the reference."""
+    """A sample that a row decoded: its rows, those of the base VAE's frames, those of the reference.
+
+    Of features that sets are compared by, no more than whether there are any: `read` gives them by owner.
+    """
 
     sample: Prepared
     rows: Rows
     base: Rows
     target: Rows
+    read: Callable[[str], Rows]
 
 
 class Assembly:
@@ -50,10 +58,15 @@ class Assembly:
         self.texts = texts_of(decoding)
 
     def _made(self, sample: Prepared) -> Made:
-        loop, decoding = self.decoding.loop, self.decoding
-        units = {unit.owner: unit for unit in decoding.units(sample)}
-        rows = [loop.rows(sample, units[o]) if o in units else {} for o in (self.decoder.name, self.base.name, "")]
-        return Made(sample, *rows)
+        of_sets = (METRICS[name].network for name in self.probes.metrics if METRICS[name].distance)
+        large, read = tuple(self.probes.columns(of_sets)), partial(self._read, sample)
+        owners = (self.decoder.name, self.base.name, TARGET)
+        rows, base, target = (without_features(read(owner), large) for owner in owners)
+        return Made(sample, rows, base, target, read)
+
+    def _read(self, sample: Prepared, owner: str) -> Rows:
+        unit = next((unit for unit in self.decoding.units(sample) if unit.owner == owner), None)
+        return self.decoding.loop.rows(sample, unit) if unit else {}
 
     def record(self, speed: Mapping[str, Any] | None, notes: Sequence[str]) -> RunRecord:
         """Reduce the rows. The metrics of the base VAE's own row are those that compare it with something else."""
@@ -161,21 +174,23 @@ class Assembly:
         metric = METRICS[name]
         column = self.probes.column(metric.network)
         step = self.decoding.step(self.decoding.frames(self.base) if metric.aligned else self.count)
-        mine = [(m, self._row(m.rows, (ALIGNED if metric.aligned else "") + column, metric.network)) for m in self.made]
-        theirs = [(m, self._row(m.target, every(step) + column, metric.network)) for m in self.made]
+        ours, reference = (ALIGNED if metric.aligned else "") + column, every(step) + column
+        mine = [(m, self._row(m.rows, ours, metric.network)) for m in self.made]
+        theirs = [(m, self._row(m.target, reference, metric.network)) for m in self.made]
         mine.sort(key=lambda pair: self.decoding.hash(pair[0].sample))
         theirs.sort(key=lambda pair: pair[0].sample.sha256)
         lacks = [f for side, what in ((mine, "generated"), (theirs, "reference")) for f in _lacking(side, what)]
         if lacks:
             self.unavailable[name] = "; ".join(dict.fromkeys(lacks))
-        x, y = ([row for _, row in side if not isinstance(row, str)] for side in (mine, theirs))
+        x = [partial(_feature, m, self.decoder.name, ours) for m, row in mine if not isinstance(row, str)]
+        y = [partial(_feature, m, TARGET, reference) for m, row in theirs if not isinstance(row, str)]
         if not (x and y):
             return None
         contents = sorted(m.sample.sha256 for m, row in theirs if not isinstance(row, str))
         counted = len(x) if metric.distance is frechet_of_sets else None
         signature = self._signature(name, self.decoding.dataset.name, contents, counted)
         try:
-            found = set_score(name, x, y, signature)
+            found = set_score(name, Reread(x), Reread(y), signature)
         except UnsuitableInput as error:
             self.unavailable[name] = str(error)
             return None
@@ -254,3 +269,7 @@ class Assembly:
 
 def _lacking(found: Sequence[tuple[Made, Row]], what: str) -> list[str]:
     return lacking([(made.sample, row) for made, row in found], what)
+
+
+def _feature(made: Made, owner: str, column: str) -> np.ndarray:
+    return made.read(owner)[column]

@@ -23,6 +23,7 @@ from cvbench.engine.subject import Init
 from cvbench.metrics import METRICS, Metric, frechet_of_sets, set_score
 from cvbench.metrics import resolve as resolve_metrics
 from cvbench.metrics import score as mean_score
+from cvbench.metrics.streams import Reread
 from cvbench.probes import FEATURES, known_weights
 from cvbench.store import FileStore, Store
 from cvbench.tasks.scoring.partners import Held, held_against, leave_texts
@@ -169,21 +170,22 @@ class Scoring:
     def _of_sets(self, name: str) -> Score | None:
         """Compare the sets, sorted by content: files may be named and ordered as they like."""
         network = METRICS[name].network
-        mine, theirs = (sorted_rows(side, network) for side in (self.generated, self.reference))
+        sides = self.generated, self.reference
+        mine, theirs = (sorted_rows(side, network) for side in sides)
         lacks = [*lacking(mine, "generated"), *lacking(theirs, "reference")]
         if lacks:
             self.unavailable[name] = "; ".join(dict.fromkeys(lacks))
-        x, y = ([(clip, row) for clip, row in side if not isinstance(row, str)] for side in (mine, theirs))
+        x, y = ([clip for clip, row in side if not isinstance(row, str)] for side in (mine, theirs))
         if not (x and y):
             return None
-        text = self._signature(name, "reference", content(clip for clip, _ in y), len(x))
+        text = self._signature(name, "reference", content(y), len(x))
         try:
-            clips = [clip.clip for clip, _ in x], [clip.clip for clip, _ in y]
-            found = set_score(name, [row for _, row in x], [row for _, row in y], text, clips)
+            a, b = (Reread([partial(side.rows, c, network) for c in z]) for side, z in zip(sides, (x, y), strict=True))
+            found = set_score(name, a, b, text, ([clip.clip for clip in x], [clip.clip for clip in y]))
         except UnsuitableInput as error:
             self.unavailable[name] = str(error)
             return None
-        unlike = shapes_differ([c for c, _ in x], [c for c, _ in y], still=FEATURES[network].per == "frame")
+        unlike = shapes_differ(x, y, still=FEATURES[network].per == "frame")
         return replace(found, note="; ".join(filter(None, (found.note, unlike))))
 
     def _of_samples(self, name: str) -> Score | None:
@@ -246,9 +248,9 @@ class Scoring:
 
 
 def sorted_rows(samples: Samples, network: str) -> list[tuple[Prepared, Row]]:
-    """Return clips with their rows, in the order of their content."""
+    """Return clips in the order of their content, each with no more than whether it has rows, or why it has none."""
     clips = sorted(samples.prepared, key=lambda clip: clip.sha256)
-    return [(clip, samples.rows(clip, network)) for clip in clips]
+    return [(clip, row if isinstance(row := samples.rows(clip, network), str) else row[:0].copy()) for clip in clips]
 
 
 def content(clips: Iterable[Prepared]) -> list[str]:

@@ -1,5 +1,7 @@
 """Published numbers: listed, beside a run's table, and as the verdict of a reproduction."""
 
+import csv
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +11,16 @@ from conftest import record, scene
 from PIL import Image
 
 from cvbench.cli import run_program
-from cvbench.commands import reproduce, table
+from cvbench.commands import reproduce
+from cvbench.core import published as published_data
+from cvbench.core.errors import UnknownName
 from cvbench.core.protocol import PROTOCOLS
 from cvbench.core.published import Published, find, published
-from cvbench.core.records import Score
+from cvbench.core.records import Failure, RunRecord, Score
 from cvbench.metrics import ALIASES, METRICS
+from cvbench.store import write_record
+from cvbench.tables import Beside, beside
+from cvbench.tables.table import signed
 
 NOT_OURS = ("gfid of SiT-XL", "gfid of SiT-B", "ifid", "fid", "clip", "pic", "fvd", "kvd", "frame_consistency",
             "text_alignment")  # fmt: skip
@@ -57,15 +64,55 @@ def test_numbers_agree_within_rounding_and_what_n_allows(
     assert reproduce.verdict(replace(made, scores={"psnr": score}), THEIRS, "ssim")[-1] == "not measured"
 
 
-def test_nothing_published_stands_beside_another_protocols_score() -> None:
-    same = replace(record("cvvae", "webvid-val"), protocol=PROTOCOLS["wfvae-2411"])
-    (line,) = table.published_by([same], "wfvae-2411")
-    assert "psnr 30.76" in line
-    (line,) = table.published_by([replace(same, protocol=replace(same.protocol, through="none"))], "wfvae-2411")
+def ours(**changes: object) -> RunRecord:
+    """Return a record of cvvae on webvid-val under WF-VAE's protocol."""
+    made = replace(record("cvvae", "webvid-val"), protocol=PROTOCOLS["wfvae-2411"])
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def test_a_published_score_stands_in_the_cell_of_the_same_protocol_and_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = ours()
+    theirs = replace(THEIRS, model="cvvae", data="webvid-val", n=len(made.samples), open="the order")
+    for module in (published_data, beside):
+        monkeypatch.setattr(module, "published", lambda: [theirs])
+    write_record(tmp_path, made)
+    measured = made.scores["psnr"].value
+    shown = {}
+    for form in ("md", "csv", "html", "latex", "json"):
+        assert run_program(["table", str(tmp_path), "--published", "--format", form]) == 0
+        shown[form] = capsys.readouterr().out
+    aside = f"(30.0; {signed(measured - 30, 1)})"
+    assert all(aside in shown[form] for form in ("md", "html"))
+    assert "a paper, n = " in shown["md"]
+    assert "left open: the order" in shown["md"]
+    (line,) = csv.DictReader(io.StringIO(shown["csv"]))
+    assert (line["PSNR published"], float(line["PSNR difference"])) == ("30.0", pytest.approx(measured - 30))
+    assert run_program(["report", str(tmp_path), "--published"]) == 0
+    assert aside in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert run_program(["report", str(tmp_path)]) == 0
+    assert "(30.0" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert Beside().cell(made, "psnr") == "30.0"
+    for other, word in (
+        (ours(protocol=PROTOCOLS["vidtok-2412"]), ""), (ours(data=replace(made.data, name="clips")), ""),
+        (ours(protocol=replace(made.protocol, through="none")), ""), (ours(samples=made.samples[1:]), "samples, not"),
+        (ours(model=replace(made.model, init="random")), "untrained"),
+        (ours(failures=[Failure("x", "gone")]), "1 samples failed"),
+    ):  # fmt: skip
+        assert Beside().cell(other, "psnr") == Beside("wfvae-2411").cell(other, "psnr") == ""
+        assert word in " ".join(Beside().remarks([other]))
+
+
+def test_what_stands_beside_nothing_says_why() -> None:
+    assert "psnr 30.76" in Beside("wfvae-2411").remarks([ours()])[1]
+    (_, line) = Beside("wfvae-2411").remarks([ours(protocol=replace(ours().protocol, through="none"))])
     assert "through differ" in line
     assert "30.76" not in line
-    (line,) = table.published_by([replace(same, data=replace(same.data, name="clips"))], "wfvae-2411")
+    (line,) = Beside("wfvae-2411").remarks([ours(data=replace(ours().data, name="clips"))])
     assert line.startswith("nothing is published")
+    with pytest.raises(UnknownName, match="wfvae-2411"):
+        Beside("wfvae-2412").remarks([ours()])
 
 
 @pytest.fixture

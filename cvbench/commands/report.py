@@ -14,6 +14,7 @@ from cvbench.compare.walked import Walked
 from cvbench.core.records import WALK, holds_records, read_records
 from cvbench.engine.pictures import read_all
 from cvbench.store import write_text
+from cvbench.tables import Beside
 
 
 @click.command("report")
@@ -24,8 +25,9 @@ from cvbench.store import write_text
     "--out", "-o", type=click.Path(path_type=Path), help="The file, or with --markdown the folder.  [default: in RUN]"
 )
 @click.option("--title", help="[default: the name of RUN]")
+@click.option("--published", is_flag=True, help="What was published beside scores, under the same protocol and data.")
 @click.option("--markdown", is_flag=True, help="Write report.md with static pictures, for a README.")
-def command(runs: Sequence[Path], out: Path | None, title: str | None, markdown: bool) -> int:
+def command(runs: Sequence[Path], out: Path | None, title: str | None, published: bool, markdown: bool) -> int:
     """Write one HTML file that opens from disk: tables, plots, per-frame curves, clips with a wipe and difference maps.
 
     A folder that `cvbench explain --out` wrote into has its walk shown, too, as a waterfall a metric.
@@ -43,12 +45,13 @@ def command(runs: Sequence[Path], out: Path | None, title: str | None, markdown:
     walks = {run: walks_of(run) for run in runs}
     records = read_records([run for run in runs if not walks[run] or (run.is_dir() and holds_records(run))])
     walked = [walk for found in walks.values() for walk in found]
+    beside = Beside() if published else None
     pictures = [folder for folder in (run / "pictures" for run in runs) if folder.is_dir()]
     if markdown:
-        path = report.markdown_report(records, out or home, pictures, title, walks=walked)
+        path = report.markdown_report(records, out or home, pictures, title, walks=walked, beside=beside)
     else:
         path = out or home / "report.html"
-        write_text(path, report.render(records, pictures, title, walks=walked))
+        write_text(path, report.render(records, pictures, title, walks=walked, beside=beside))
     line(path)
     _, problems = read_all(*pictures)
     for problem in problems:

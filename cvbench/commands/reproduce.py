@@ -11,10 +11,9 @@ from cvbench.commands.console import line, print_rows, progress_bar
 from cvbench.commands.options import changes_of, data_names, model_names, weights_of
 from cvbench.core.config import load_config
 from cvbench.core.errors import UsageError
-from cvbench.core.protocol import PROTOCOLS, protocol
-from cvbench.core.published import Published, find
+from cvbench.core.protocol import protocol
+from cvbench.core.published import Published, find, unlike
 from cvbench.core.records import RunRecord
-from cvbench.core.walk import differing
 from cvbench.data import DATASETS
 from cvbench.metrics import ALIASES, METRICS
 from cvbench.metrics.registry import meant
@@ -75,7 +74,7 @@ def command(name: str, **given: Any) -> int:
             f"no score of these models on these data is published under {base}; see `cvbench list published`"
         )
     print_rows(HEAD, rows)
-    for word in dict.fromkeys(why for r in records for score in _of(r, base) for why in unlike(r, score, limit)):
+    for word in dict.fromkeys(why for r in records for score in _of(r, base) for why in no_verdict(r, score, limit)):
         line(word, err=True)
     for score in known:
         if score.open and any(row[0] == score.model and row[1] == score.data for row in rows):
@@ -94,17 +93,9 @@ def _of(record: RunRecord, base: str) -> list[Published]:
     return find(base, record.model.name, record.data.name)
 
 
-def unlike(record: RunRecord, score: Published, limit: int | None = None) -> list[str]:
+def no_verdict(record: RunRecord, score: Published, limit: int | None = None) -> list[str]:
     """Say what keeps a record from a verdict on a published score: what was not measured as it was there."""
-    clips, said = len({sample.clip for sample in record.samples}), list[str]()
-    if fields := differing(PROTOCOLS[score.protocol], record.protocol):
-        said.append(f"{', '.join(fields)} differ from {score.protocol}")
-    if limit is not None:
-        said.append(f"--limit {limit}")
-    if record.failures:
-        said.append(f"{len(record.failures)} samples failed")
-    if score.n and score.n not in (clips, len(record.samples)):
-        said.append(f"{clips} samples, not their {score.n}")
+    said = [*unlike(record, score), *([f"--limit {limit}"] if limit is not None else [])]
     return [f"no verdict on {record.model.name} on {record.data.name}: {why}" for why in said]
 
 
@@ -114,7 +105,10 @@ def verdicts(record: RunRecord, base: str, limit: int | None = None) -> Iterator
         for metric in score.cells:
             if metric in METRICS or metric in ALIASES:
                 found = verdict(record, score, metric)
-                words = (*found[:-1], NO_VERDICT if unlike(record, score, limit) and found[0] != NOTHING else found[-1])
+                words = (
+                    *found[:-1],
+                    NO_VERDICT if no_verdict(record, score, limit) and found[0] != NOTHING else found[-1],
+                )
                 yield (record.model.name, record.data.name, metric, *words)
 
 
@@ -124,7 +118,7 @@ def verdict(record: RunRecord, score: Published, metric: str) -> tuple[str, ...]
     ours = record.scores.get(name)
     counts = str(ours.n if ours else 0), str(score.n or "")
     if ours is None:
-        return NOTHING, f"{theirs:g}", "", "", *counts, "not measured"
+        return NOTHING, score.printed(metric), "", "", *counts, "not measured"
     places, said = METRICS[name].digits + 1, ""
     allowed = half + (METRICS[name].tolerance or abs(theirs) / 100)
     low, high = ours.value - allowed, ours.value + allowed
@@ -132,4 +126,4 @@ def verdict(record: RunRecord, score: Published, metric: str) -> tuple[str, ...]
         low, high = ours.low - half, ours.high + half
         said = f"{ours.low - theirs:+.{places}f} to {ours.high - theirs:+.{places}f}"
     word = "agrees" if low <= theirs <= high else "differs"
-    return f"{ours.value:.{places}f}", f"{theirs:g}", f"{ours.value - theirs:+.{places}f}", said, *counts, word
+    return f"{ours.value:.{places}f}", score.printed(metric), f"{ours.value - theirs:+.{places}f}", said, *counts, word

@@ -10,11 +10,8 @@ from cvbench.commands.codes import DONE
 from cvbench.commands.console import echo
 from cvbench.commands.options import existing, listed
 from cvbench.core.errors import UsageError
-from cvbench.core.protocol import protocol
-from cvbench.core.published import find
 from cvbench.core.records import RunRecord, read_records
-from cvbench.core.walk import differing
-from cvbench.tables import Table
+from cvbench.tables import Beside, Table
 from cvbench.tables.temporal import build_temporal
 
 
@@ -27,10 +24,10 @@ from cvbench.tables.temporal import build_temporal
 @click.option(
     "--format", "form", type=click.Choice(["md", "html", "csv", "latex", "json"]), default="md", show_default=True
 )
-@click.option("--published", is_flag=True, help="The published cells too, with the difference.")
+@click.option("--published", is_flag=True, help="What was published beside it, with the difference.")
 @click.option(
     "--published-by", "by", metavar="PROTOCOL",
-    help="Under the table what was published under this protocol, for records of the same protocol and data.",
+    help="The same, but only what was published under this protocol; and why it stands beside no other record.",
 )  # fmt: skip
 @click.option("--intervals", "--ci", "intervals", is_flag=True, help="Print 95 % intervals.")
 @click.option("--allow-mixed", is_flag=True, help="Footnote scores whose signatures differ instead of refusing them.")
@@ -57,6 +54,7 @@ def command(
       cvbench table reports/recon
       cvbench table reports/recon --format latex > table.tex
       cvbench table reports/recon --temporal           which frames of a clip a model codes worse
+      cvbench table reports/recon --published          beside scores what papers print, under the same protocol and data
       cvbench table reports/recon --sort psnr --columns params,psnr,bpp --rows 'tiny-*,jpeg'
       cvbench table 1 --from reports/recon --published
       cvbench table 5 --published                      the paper's cells alone
@@ -73,8 +71,8 @@ def command(
     Below Tables 1, 6, 7 and 8 stand small networks of this project, from records that ship with it; those of --from go
     before them.
     """
-    name = published_table(what, extra=bool(runs or published))
-    if temporal and name:
+    name = published_table(what, extra=bool(runs))
+    if temporal and (name or published):
         raise UsageError("--temporal makes its own table of records: cvbench table RUN_OR_FOLDER --temporal")
     if by and (name or temporal):
         raise UsageError("--published-by is about records: cvbench table RUN_OR_FOLDER --published-by PROTOCOL")
@@ -86,30 +84,11 @@ def command(
         table = fill(name, runs, published=published, intervals=intervals, allow_mixed=allow_mixed)
     else:
         records = chosen_records(what, rows)
-        table = tables.lay_out(records, intervals=intervals, allow_mixed=allow_mixed)
-        table.remarks += published_by(records, by) if by else []
+        beside = Beside(by or "") if by or published else None
+        table = tables.lay_out(records, intervals=intervals, allow_mixed=allow_mixed, beside=beside)
     table = tables.arranged(table, listed(columns), sort or "")
     echo(tables.FORMATS[form](table), nl=False)
     return DONE
-
-
-def published_by(records: Sequence[RunRecord], name: str) -> list[str]:
-    """Return what was published under a protocol for the models and data of records of that very protocol.
-
-    Of others it says why nothing stands beside them. Raises UnknownName.
-    """
-    asked, lines = protocol(name), []
-    for record in records:
-        where = f"{record.model.name} on {record.data.name}"
-        if fields := differing(asked, record.protocol):
-            lines.append(f"{where}: nothing published stands beside it, for {', '.join(fields)} differ from {name}")
-            continue
-        for score in find(name, record.model.name, record.data.name):
-            cells = ", ".join(f"{metric} {value:g}" for metric, value in score.cells.items())
-            n = f", n = {score.n}" if score.n else ""
-            left = f"; left open: {score.open}" if score.open else ""
-            lines.append(f"{where}, published under {name}: {cells} ({score.source}{n}{left})")
-    return list(dict.fromkeys(lines)) or [f"nothing is published under {name} for these models and data"]
 
 
 def chosen_records(what: Sequence[str], rows: Sequence[str]) -> Sequence[RunRecord]:
@@ -135,7 +114,7 @@ def published_table(what: Sequence[str], *, extra: bool) -> str | None:
     """Return which published table is meant, None for folders, which take no `extra` options."""
     if not (what[0].isdigit() or what[0].endswith(".toml")):
         if extra:
-            raise UsageError("--from and --published go with a published table: cvbench table 1 --from RUN_OR_FOLDER")
+            raise UsageError("--from goes with a published table: cvbench table 1 --from RUN_OR_FOLDER")
         return None
     if len(what) > 1:
         raise UsageError(f"the records of table {what[0]} go behind --from: cvbench table {what[0]} --from {what[1]}")

@@ -7,7 +7,10 @@ from functools import cache
 
 import msgspec
 
+from cvbench.core.protocol import PROTOCOLS
+from cvbench.core.records import RunRecord
 from cvbench.core.suites import folder
+from cvbench.core.walk import differing
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,11 @@ class Published:
 
     def half(self, metric: str) -> float:
         """Return half of the last digit that the source prints: what its rounding may hide."""
-        places = len(repr(self.cells[metric]).partition(".")[2])
-        return 0.5 * 10.0**-places
+        return 0.5 * 10.0 ** -len(self.printed(metric).partition(".")[2])
+
+    def printed(self, metric: str) -> str:
+        """Return a value with the digits that it was published with."""
+        return repr(self.cells[metric])
 
 
 @cache
@@ -45,3 +51,17 @@ def find(protocol: str, model: str = "", data: str = "") -> list[Published]:
         for score in published()
         if score.protocol == protocol and model in ("", score.model) and data in ("", score.data)
     ]
+
+
+def unlike(record: RunRecord, score: Published) -> list[str]:
+    """Say in what a record was not measured as a published score was: weights, fields, and which samples."""
+    clips, said = len({sample.clip for sample in record.samples}), list[str]()
+    if fields := differing(PROTOCOLS[score.protocol], record.protocol):
+        said.append(f"{', '.join(fields)} differ from {score.protocol}")
+    if record.model.init == "random":
+        said.append("the model is untrained")
+    if record.failures:
+        said.append(f"{len(record.failures)} samples failed")
+    if score.n and score.n not in (clips, len(record.samples)):
+        said.append(f"{clips} samples, not their {score.n}")
+    return said

@@ -41,10 +41,12 @@ def render(
     sources: Sequence[Source] = (),
     changes: Sequence[Change] = (),
     walks: Sequence[Walked] = (),
+    beside: tables.Beside | None = None,
 ) -> str:
     """Return the report of `records` as HTML; `pictures` are the `pictures` folders of their runs.
 
     `walks` between protocols have a waterfall each and metric, and their tables; a report can be of them alone.
+    `beside` puts published scores beside those of the tables.
 
     A leaderboard's pages have `links` (text and address) to each other, say where records are from, and what changed.
 
@@ -58,7 +60,7 @@ def render(
     problems += [text for group in groups for text in clips.unlike(group, galleries)]
     shown = clips.pictured(groups, galleries)
     drawn = [chart_set(group) for group in groups]
-    made = score_tables(records)
+    made = score_tables(records, beside)
     themes = {"light": charts.theme(dark=False), "dark": charts.theme(dark=True)}
     return template("page.html.j2").render(
         title=title,
@@ -157,11 +159,11 @@ def over_frames(group: content.Group, metric: str) -> list[dict[str, Any]]:
     return [{"model": c.model, "groups": frames.grouping(c), "spec": frames.curve(c, metric, span)} for c in curves]
 
 
-def score_tables(records: Sequence[RunRecord]) -> list[tuple[str, tables.Table]]:
+def score_tables(records: Sequence[RunRecord], beside: tables.Beside | None = None) -> list[tuple[str, tables.Table]]:
     """Return a table for each protocol, under its name, and the tables that belong to it, under theirs."""
     names = list(dict.fromkeys(r.protocol.name for r in records))
     of = {name: [r for r in records if r.protocol.name == name] for name in names}
-    made = [(name, tables.lay_out(of[name], intervals=True, allow_mixed=True)) for name in names]
+    made = [(name, tables.lay_out(of[name], intervals=True, allow_mixed=True, beside=beside)) for name in names]
     named = [(name, scores_first(table)) for name, table in made]
     return [each for name, table in named for each in ((name, table), *((t.caption, t) for t in table.below))]
 

@@ -1,9 +1,10 @@
 """Records to tables: Markdown, HTML, CSV, LaTeX, JSON. No torch.
 
 `table` says what a table is, `cells` makes cells of scores, `ranking` marks the best, `build` lays records out,
-`crossing` those of the compat suite, `formats` prints.
+`crossing` those of the compat suite, `beside` what was published, `formats` prints.
 """
 
+from cvbench.tables.beside import Beside
 from cvbench.tables.build import SPEED, build
 from cvbench.tables.cells import Footnotes, Scores, SignatureMismatch, show
 from cvbench.tables.choose import arranged, chosen, with_columns
@@ -16,6 +17,7 @@ __all__ = [
     "FORMATS",
     "NOTHING",
     "SPEED",
+    "Beside",
     "Cell",
     "Column",
     "Footnotes",

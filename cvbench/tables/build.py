@@ -7,6 +7,7 @@ from typing import Any
 from cvbench.core.errors import UsageError
 from cvbench.core.records import ModelFacts, RunRecord
 from cvbench.metrics import METRICS
+from cvbench.tables.beside import Beside
 from cvbench.tables.cells import (
     Footnotes,
     Scores,
@@ -39,7 +40,9 @@ class TableRow:
         return min(self.records.values(), key=lambda r: bool(r.error)).model
 
 
-def build(records: Sequence[RunRecord], *, intervals: bool = False, allow_mixed: bool = False) -> Table:
+def build(
+    records: Sequence[RunRecord], *, intervals: bool = False, allow_mixed: bool = False, beside: Beside | None = None
+) -> Table:
     """Lay records out as the paper's Table 1: a row a model; Params, FCR, Comp., then each data set's metrics.
 
     A model under two protocols or two inits has two rows; of equal records the newest is taken. Best and second are
@@ -49,7 +52,7 @@ def build(records: Sequence[RunRecord], *, intervals: bool = False, allow_mixed:
     """
     if not records:
         raise UsageError("there are no records to tabulate")
-    footnotes, style = Footnotes(), Style(intervals, allow_mixed)
+    footnotes, style = Footnotes(), Style(intervals, allow_mixed, beside)
     rows = lineup(records, footnotes, style)
     taken = [record for row in rows for record in row.records.values()]
     used = {name for r in taken for name in (*r.scores, *r.unavailable)}
@@ -60,6 +63,7 @@ def build(records: Sequence[RunRecord], *, intervals: bool = False, allow_mixed:
     drawn = [note for record in taken for note in decoded(record)]
     about += dict.fromkeys(filter(None, [*map(_precision_note, taken), *_speed_notes(rows), *drawn]))
     remarks = [*about, *tie_remark(cells for _, cells in columns), *scores.remarks]
+    remarks += beside.remarks(taken) if beside else []
     return Table([column for column, _ in columns], body, footnotes.texts, scores.signatures(), remarks=remarks)
 
 

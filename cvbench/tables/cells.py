@@ -1,5 +1,6 @@
 """Scores to cells: what a cell says, its footnotes, and whether it may stand in its column."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -7,9 +8,11 @@ from cvbench.core.errors import UsageError
 from cvbench.core.records import Failure, ModelFacts, RunRecord, SampleRecord, Score
 from cvbench.core.signature import Signature
 from cvbench.metrics import METRICS, Metric
+from cvbench.tables.beside import Beside
 from cvbench.tables.ranking import Key, Ranked, is_paired, ranks
 from cvbench.tables.table import NOTHING, Cell
 
+NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?", re.ASCII)
 NOT_RUN = "not run"
 FAILED = "failed"
 ABSENT = {"MissingWeights": "weights missing", "BadWeights": "weights unusable"}
@@ -61,10 +64,13 @@ def brief(text: str) -> str:
 
 @dataclass(frozen=True)
 class Style:
-    """How scores are shown: with 95 % intervals, and with footnotes where signatures differ instead of refused."""
+    """How scores are shown: with 95 % intervals, with footnotes where signatures differ instead of refused, and what
+    was published beside them.
+    """
 
     intervals: bool = False
     allow_mixed: bool = False
+    beside: Beside | None = None
 
 
 class Scores:
@@ -102,7 +108,9 @@ class Scores:
         notes += self.footnotes.refer(score.note and f"{self.metrics[name].label} of {record.model.name}: {score.note}")
         notes += self._own_failures(record, name) + self._mixed(record, name)
         text = show(score, self.metrics[name].digits, self.style.intervals) + self._share(record, name)
-        return Cell(text, score.value, score.low, score.high, notes=notes)
+        printed = self.style.beside.cell(record, name) if self.style.beside else ""
+        difference = score.value - float(printed) if NUMBER.fullmatch(printed) else None
+        return Cell(text, score.value, score.low, score.high, notes=notes, published=printed, difference=difference)
 
     def signatures(self) -> list[str]:
         """Return one line a protocol: metrics with the versions of their probes, and the data that they were scored on.

@@ -10,6 +10,7 @@ from cvbench.core.records import RunRecord
 from cvbench.metrics import METRICS, Metric
 from cvbench.metrics.pairing import Paired, paired
 from cvbench.metrics.statistics import Difference
+from cvbench.tables.beside import Beside
 from cvbench.tables.build import build
 from cvbench.tables.cells import SIGNS, Footnotes, Scores, Style, data_names, untrained
 from cvbench.tables.ranking import FEWEST
@@ -36,18 +37,20 @@ VERDICT = (
 )
 
 
-def lay_out(records: Sequence[RunRecord], *, intervals: bool = False, allow_mixed: bool = False) -> Table:
+def lay_out(
+    records: Sequence[RunRecord], *, intervals: bool = False, allow_mixed: bool = False, beside: Beside | None = None
+) -> Table:
     """Return the table that records make: the compat suite's, else a row a model, below it where there are both.
 
-    Raises as `build` and `build_compat` do.
+    `beside` puts published scores beside those of the rows of models. Raises as `build` and `build_compat` do.
     """
     others = [r for r in records if not _is_crossing(r)]
     if not is_compat(records):
-        return build(records, intervals=intervals, allow_mixed=allow_mixed)
+        return build(records, intervals=intervals, allow_mixed=allow_mixed, beside=beside)
     if all(r.error for r in others):
         return build_compat(records, intervals=intervals)
     table = build_compat([r for r in records if _is_crossing(r)], intervals=intervals)
-    table.below.append(build(others, intervals=intervals, allow_mixed=allow_mixed))
+    table.below.append(build(others, intervals=intervals, allow_mixed=allow_mixed, beside=beside))
     return table
 
 

@@ -81,7 +81,7 @@ def test_repeated_models_metrics_and_data_add_up(pictures: Path, tmp_path: Path)
         ("score -g X -r Y --seed 1 --set seed=2", "seed is both 2 and 1"),
         ("run --weights a=x --weights a=y", "a is both x and y"),
         ("score -g X -r Y --metrics fvd --init random --weights i3d=p.csv", "untrained networks"),
-        ("table RUN --published", "--from and --published"),
+        ("table RUN --from RUN", "--from goes with a published table"),
         ("table 5 --intervals", "--intervals and --allow-mixed are about records"),
         ("table 5 --published --allow-mixed", "are about records"),
         ("check RUN --against RUN --speed-reference jpeg", "--tolerance speed="),

@@ -429,7 +429,7 @@ def test_the_program_prints_published_tables_in_all_formats(tmp_path: Path, caps
     [
         (("table", "9"), "no table is called '9'"),
         (("table", "1", "runs"), "cvbench table 1 --from runs"),
-        (("table", ".", "--published"), "cvbench table 1 --from"),
+        (("table", ".", "--from", "."), "cvbench table 1 --from"),
         (("table", "nowhere"), "there is no file or folder nowhere"),
         (("table", "1", "--from", "nowhere"), "nowhere"),
         (("table", "1", "--from", "."), "holds no record"),

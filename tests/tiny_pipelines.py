@@ -1,6 +1,7 @@
 """Pipelines of diffusers with few channels and random weights, none of which reads a text; each with its arguments."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -236,3 +237,27 @@ PIPELINES: dict[str, Callable[[], Made]] = {
         cogvideox, hunyuan_video, mochi, latte, animatediff, stable_video_diffusion,
     )
 }  # fmt: skip
+
+
+def save_stable_diffusion(folder: Path, levels: int = 4) -> Path:
+    """Write a whole pipeline as published ones lie in a folder: with texts read, and a VAE of the usual factor 8."""
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+    letters = [chr(code) for code in range(33, 127)]
+    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    tokenizer = CLIPTokenizer({token: i for i, token in enumerate(tokens)}, [], model_max_length=77)
+    text = CLIPTextModel(CLIPTextConfig(
+        vocab_size=len(tokens), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=77, bos_token_id=len(tokens) - 2, eos_token_id=len(tokens) - 1,
+    ))  # fmt: skip
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * levels, "up_block_types": ("UpDecoderBlock2D",) * levels}
+    scheduler = diffusers.DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+        steps_offset=1, prediction_type="v_prediction",
+    )  # fmt: skip
+    pipe = diffusers.StableDiffusionPipeline(
+        kl(block_out_channels=(8,) * levels, **blocks), text, tokenizer, unet(), scheduler, None, None,
+        requires_safety_checker=False,
+    )  # fmt: skip
+    pipe.save_pretrained(folder)
+    return folder

@@ -113,7 +113,8 @@ class Pipeline:
         self.pipe = load(loading.path, DTYPES[loading.settings.dtype], loading.config)
         if loading.settings.scheduler != "own":
             self.pipe.scheduler = scheduler(self.pipe, loading.settings.scheduler)
-        self.pipe.to(loading.device)
+        with quiet():  # of float16 on a CPU it says that it cannot run there
+            self.pipe.to(loading.device)
         self.facts: Mapping[str, Any] = {
             "pipeline": type(self.pipe).__name__,
             "scheduler": resolved(self.pipe.scheduler),
@@ -241,18 +242,22 @@ def quiet() -> Iterator[None]:
     """Keep the libraries' bars and advice from standard error."""
     import warnings
 
-    from diffusers.utils import logging
+    import diffusers
+    import transformers
 
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
+    libraries = [diffusers.utils.logging, transformers.utils.logging]
+    levels = [logging.get_verbosity() for logging in libraries]
+    for logging in libraries:
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logging.set_verbosity(level)
-        logging.enable_progress_bar()
+        for logging, level in zip(libraries, levels, strict=True):
+            logging.set_verbosity(level)
+            logging.enable_progress_bar()
 
 
 def read_index(folder: Path) -> dict[str, Any]:

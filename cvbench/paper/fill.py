@@ -134,7 +134,7 @@ class _Filling:
         """Return a fact of the model that ran, else of the paper's; both where they differ."""
         paper, found = row.facts.get(fact, ""), self.taken.get(row.model)
         known = {"params": parameters, "comp": compatibility}.get(fact)
-        ours = known(found.facts) if known and found else ""
+        ours = known(found.facts) if known and found else _frames(found) if fact == "frames" and found else ""
         differs = self.published and ours and paper and ours != paper
         return Cell(ours or paper or NOTHING, published=paper if differs else "")
 
@@ -170,6 +170,12 @@ class _Filling:
             said = [*_other_protocol(self.block.protocol, ran), *_other_size(self.block.samples.get(data), ran)]
             texts += [f"{data}: {'; '.join(said)}."] if said else []
         return texts
+
+
+def _frames(row: TableRow) -> str:
+    """Return how many frames a generator's samples have, "" of other records."""
+    counts = (record.generation["frames"] for record in row.records.values() if record.generation)
+    return ", ".join(dict.fromkeys(str(count) for count in counts if count))
 
 
 def _other_protocol(name: str, records: Sequence[RunRecord]) -> list[str]:

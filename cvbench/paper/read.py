@@ -65,6 +65,7 @@ class Block:
     """Rows under one head. `samples` is how many the paper scored on a data set, where it says so.
 
     In a `small` block the published cells are of other networks and other data: `papers` says by data set which.
+    `suite` is the one that makes its records.
     """
 
     caption: str
@@ -77,6 +78,7 @@ class Block:
     small: bool = False
     papers: Mapping[str, str] = field(default_factory=dict)
     question: Question | None = None
+    suite: str = "recon"
 
     @property
     def data(self) -> list[str]:
@@ -121,7 +123,7 @@ def load_table(name: str) -> PaperTable:
     return PaperTable(path.stem.removeprefix("table-"), source, main, small)
 
 
-BLOCK = ("caption", "protocol", "facts", "columns", "rows", "notes", "data", "question")
+BLOCK = ("caption", "protocol", "facts", "columns", "rows", "notes", "data", "question", "suite")
 """Fields of a block; the main one has the source beside it, and the small one within."""
 
 
@@ -143,6 +145,7 @@ def _block(raw: Fields, small: bool = False) -> Block:
         small=small,
         papers={name: of.get("paper", str) for name, of in about.items() if "paper" in of.raw},
         question=_question(raw.table("question"), rows, columns) if "question" in raw.raw else None,
+        suite=raw.get("suite", str, "recon"),
     )
 
 

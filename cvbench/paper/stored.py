@@ -69,6 +69,7 @@ def how_to_run(block: Block, records: Sequence[RunRecord]) -> list[str]:
     if not lacking:
         return []
     data = " ".join(f"--data {name}" for name in block.data)
-    protocol = f" --protocol {block.protocol}" if block.protocol != load_suite("recon").protocol else ""
-    command = f"cvbench run --models {','.join(lacking)} {data}{protocol} --out {PLACE}"
-    return [f"Not run: {', '.join(lacking)}. `{command}` makes the records, `--from {PLACE}` prints them."]
+    protocol = f" --protocol {block.protocol}" if block.protocol != load_suite(block.suite).protocol else ""
+    suite, place = ("", PLACE) if block.suite == "recon" else (f"--suite {block.suite} ", f"reports/{block.suite}")
+    command = f"cvbench run {suite}--models {','.join(lacking)} {data}{protocol} --out {place}"
+    return [f"Not run: {', '.join(lacking)}. `{command}` makes the records, `--from {place}` prints them."]

@@ -127,8 +127,16 @@ class Assembly:
             "space": self.decoder.space,
             "base": self.decoder.is_base,
             "frames": self.count,
+            "told": self._told(),
             "gate": self.gate and {"own_db": self.gate.own, "through_db": self.gate.through, "note": self.gate.note},
         }
+
+    def _told(self) -> list[str]:
+        """Return what a table must say of a generator that is not the published one."""
+        made, published = self.drawing.facts.get("params"), self.drawing.source.entry.params
+        if not published or not made or made == published:
+            return []
+        return [f"not the published network: it has {made:,} parameters, {self.drawing.source.name} has {published:,}"]
 
     def _data(self) -> DataFacts:
         dataset, entry = self.drawing.dataset, self.drawing.source.entry

@@ -99,11 +99,11 @@ def chosen_records(what: Sequence[str], rows: Sequence[str]) -> Sequence[RunReco
 def fill(name: str, runs: Sequence[Path], *, published: bool, intervals: bool, allow_mixed: bool) -> Table:
     """Return a published table filled from records. Raises UsageError for options that are about records it has not."""
     layout = paper.load_table(name)
-    if (intervals or allow_mixed) and not (runs or layout.small):
+    stored = [r for r in paper.stored_records() if layout.small.holds(r)] if layout.small else []
+    if (intervals or allow_mixed) and not (runs or stored):
         raise UsageError(
             f"--intervals and --allow-mixed are about records; name some: table {name} --from RUN_OR_FOLDER"
         )
-    stored = paper.stored_records() if layout.small else ()
     records = read_records(runs)
     return paper.build(
         layout, records, stored=stored, published=published, intervals=intervals, allow_mixed=allow_mixed

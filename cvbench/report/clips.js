@@ -119,9 +119,9 @@ function panels() {
 }
 
 function panel({ name, latents }) {
-  const { width, height } = clip();
+  const { width, height, sides } = clip();
   const layers = make("div", { className: "layers" }, make("img", { width, height }), make("img", { width, height }));
-  const tags = ["target", "reconstruction"].map((text) => make("span", { className: "tag", textContent: text }));
+  const tags = sides.map((text) => make("span", { className: "tag", textContent: text }));
   const divider = make("div", { className: "divider" });
   const stack = make("div", { className: "stack" }, layers, divider, ...tags);
   stack.addEventListener("pointerdown", drag);
@@ -141,13 +141,13 @@ function drag(event) {
 }
 
 function showFrame() {
-  const { id, frames, total, target, models } = clip();
+  const { id, frames, total, target, models, sides } = clip();
   const now = frames[frame()];
   for (const figure of at("panels").querySelectorAll("figure")) {
     const model = models.find(({ name }) => name === figure.dataset.model);
     const [below, above] = figure.querySelectorAll(".layers img");
-    Object.assign(below, { src: target[frame()], alt: `target ${id}, frame ${now}` });
-    Object.assign(above, { src: model.pictures[frame()], alt: `reconstruction by ${model.name}, frame ${now}` });
+    Object.assign(below, { src: target[frame()], alt: `${sides[0]} ${id}, frame ${now}` });
+    Object.assign(above, { src: model.pictures[frame()], alt: `${sides[1]} by ${model.name}, frame ${now}` });
     figure.querySelector("figcaption span").textContent = model.scores[frame()];
   }
   at("frame-text").textContent = `${now} / ${total - 1}`;

@@ -178,7 +178,14 @@ def _clip(gallery: Gallery, clip: Stored, records: Sequence[RunRecord]) -> dict[
     ]
     target = [data_uri(gallery, name) for name in clip.target]
     facts = {key: getattr(clip, key) for key in ("id", "frames", "total", "height", "width", "scale")}
-    return {**facts, "target": target, "models": models}
+    return {**facts, "target": target, "models": models, "sides": sides(records)}
+
+
+def sides(records: Sequence[RunRecord]) -> list[str]:
+    """Return what pictures are held against, and what they are: of a generator's samples its own VAE's come first."""
+    return (
+        ["the generator's own VAE", "decoded"] if any(r.generation for r in records) else ["target", "reconstruction"]
+    )
 
 
 def frame_scores(record: RunRecord, clip: Stored) -> list[str]:

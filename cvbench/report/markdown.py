@@ -109,8 +109,10 @@ def _drawing(spec: charts.Spec, folder: Path, name: str) -> str:
 
 def _sheets(group: content.Group, gallery: Gallery, folder: Path, mark: Sequence[str]) -> list[str]:
     """Write the contact sheets of a gallery; return the Markdown that shows them."""
-    cards = clips.cards(gallery.clips, clips.own_records(group, gallery))
-    parts = [f"## Pictures of {plain(group.label)}", f"Above each other: target, reconstruction, difference × {GAIN}."]
+    records = clips.own_records(group, gallery)
+    cards = clips.cards(gallery.clips, records)
+    above = ", ".join(clips.sides(records))
+    parts = [f"## Pictures of {plain(group.label)}", f"Above each other: {above}, difference × {GAIN}."]
     for card in cards:
         clip = gallery.clips[card["clip"]]
         name = _file_name(group.label, card["model"], card["kind"], *mark) + ".png"

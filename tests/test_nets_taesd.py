@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from zoo2 import close, loaded, official, pixels, recorded, shapes, shapes_of
 
+from cvbench import weights
 from cvbench.core.errors import BadWeights, UnsuitableInput, UsageError
 from cvbench.models import MODELS
 from cvbench.models.building import construct
@@ -140,6 +141,17 @@ def test_two_files_that_are_no_network_are_refused(
     with pytest.raises(BadWeights, match=says):
         loaded("taef2", tmp_path)
     assert not capsys.readouterr().out
+
+
+def test_a_folder_and_either_file_in_it_are_known_by_the_same(tmp_path: Path) -> None:
+    source = MODELS["taef2"].source
+    assert source
+    in_two(in_two(tmp_path, "taesd", "taesd"), "taef2", "taef2")
+    places = (tmp_path, tmp_path / "taef2_encoder.pth", tmp_path / "taef2_decoder.pth")
+    found = {weights.identity(place, source).sha256 for place in places}
+    assert len(found) == 1
+    torch.save({"0.weight": torch.ones(1)}, tmp_path / "taef2_decoder.pth")
+    assert weights.identity(tmp_path, source).sha256 not in found
 
 
 def test_other_networks_in_the_folder_do_not_matter(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from cvbench.data import DATASETS
 from cvbench.generators import GENERATORS, GeneratorEntry, weights_name
 from cvbench.metrics import ALIASES, METRICS
 from cvbench.models import MODELS
-from cvbench.models.about import licence_of, shares_of, weights_of
+from cvbench.models.about import NOT_STATED, licence_of, shares_of, weights_of
 from cvbench.models.entry import ModelEntry
 from cvbench.models.naming import expanded
 
@@ -57,7 +57,7 @@ def _model(entry: ModelEntry) -> tuple[str, ...]:
         f"{bpp:.3g}" if bpp else ("counted" if entry.role == "codec" else "–"),
         shares_of(entry) or "–",
         ", ".join(f"{k}={v}" for k, v in entry.options.items()) or "–",
-        licence_of(entry) or "–",
+        licence_of(entry) or (NOT_STATED if entry.source else "–"),
         weights_of(entry),
     )
 
@@ -194,12 +194,13 @@ def command(what: str | None, names: Sequence[str], **narrowing: Any) -> int:
         )
         return DONE
     head, rows = LISTS[what]()
-    if any(narrowing.values()):
+    known = [row[0] for row in rows]
+    shown = set(chosen(what, names, known) if names else known)
+    if filters.given(narrowing):
         if what != "models":
             raise UsageError(f"only models can be narrowed by options, not {what}")
-        admitted = filters.selected(narrowing)
-        rows = [row for row in rows if row[0] in admitted]
-    print_rows(head, [row for row in rows if not names or row[0] in chosen(what, names, [r[0] for r in rows])])
+        shown &= set(filters.selected(narrowing))
+    print_rows(head, [row for row in rows if row[0] in shown])
     return DONE
 
 

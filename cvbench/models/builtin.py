@@ -6,6 +6,7 @@ from cvbench.models.entry import ModelEntry
 _FLOORS = "cvbench.models.floors"
 _CODECS = "cvbench.models.codecs"
 
+
 BUILTIN: dict[str, ModelEntry] = {
     "identity": ModelEntry(
         "returns its input: the ceiling of every metric", f"{_FLOORS}:Identity", Traits(), "reference"
@@ -24,7 +25,11 @@ BUILTIN: dict[str, ModelEntry] = {
     ),
     "jpeg": ModelEntry("JPEG of each frame, 4:2:0", f"{_CODECS}:Jpeg", Traits(), "codec", {"quality": 75}),
     "webp": ModelEntry("WebP of each frame", f"{_CODECS}:WebP", Traits(), "codec", {"quality": 75}),
-    "h264": ModelEntry("H.264 (x264)", f"{_CODECS}:H264", Traits(multiple=2, least_side=16), "codec", {"crf": 23}),
-    "hevc": ModelEntry("HEVC (x265)", f"{_CODECS}:Hevc", Traits(multiple=2, least_side=64), "codec", {"crf": 28}),
-    "av1": ModelEntry("AV1", f"{_CODECS}:Av1", Traits(multiple=2, least_side=64), "codec", {"crf": 35}),
+    "h264": ModelEntry(
+        "H.264 (x264)", f"{_CODECS}:H264", Traits(multiple=2, least_side=16), "codec", {"crf": 23}, mixes=True
+    ),
+    "hevc": ModelEntry(
+        "HEVC (x265)", f"{_CODECS}:Hevc", Traits(multiple=2, least_side=64), "codec", {"crf": 28}, mixes=True
+    ),
+    "av1": ModelEntry("AV1", f"{_CODECS}:Av1", Traits(multiple=2, least_side=64), "codec", {"crf": 35}, mixes=True),
 }

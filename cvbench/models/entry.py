@@ -40,7 +40,8 @@ class ModelEntry:
     defaults, `config` is handed to the adapter. `version` enters the cache key: raise it when the adapter's numbers
     may change. `place` is where weights lie that a user named by their path. `base` is
     the entry whose latents it shares, `latents` the form in which it does: "raw" as that one's encoder gives them, or
-    "scaled" as its diffusion model takes them. `encoder` is the entry that encodes for a decoder alone.
+    "scaled" as its diffusion model takes them. `encoder` is the entry that encodes for a decoder alone. `mixes` says
+    that frames of a clip are coded or decoded together although time is not compressed.
     """
 
     about: str
@@ -58,3 +59,9 @@ class ModelEntry:
     encoder: str = ""
     version: int = 1
     place: str = ""
+    mixes: bool = False
+
+    @property
+    def of_videos(self) -> bool:
+        """Whether it is a model of clips; others code each frame by itself."""
+        return self.mixes or self.traits.temporal > 1

@@ -121,6 +121,7 @@ STAND_INS: dict[str, ModelEntry] = {
         compatible="yes",
         base="vae-sd21",
         latents="scaled",
+        mixes=True,
     ),
     "taehv1.5-super": taehv(
         "taehv1_5_super",

@@ -29,6 +29,7 @@ def entry(
     compatible: str = "",
     version: int = 1,
     base: str = "",
+    mixes: bool = False,
 ) -> ModelEntry:
     """Return the entry of a network of diffusers' class `name`."""
     return ModelEntry(
@@ -44,6 +45,7 @@ def entry(
         version=version,
         base=base,
         latents="scaled" if name == "AutoencoderTiny" else "raw",
+        mixes=mixes,
     )
 
 
@@ -445,6 +447,7 @@ VIDEOS: dict[str, ModelEntry] = {
         {**{k: v for k, v in LDM.items() if k != "up_block_types"}, "force_upcast": True},  # as its pipeline does
         compatible="yes",
         base="vae-sd21",
+        mixes=True,
     ),
     "cogvideox": entry(
         "video VAE of CogVideoX",

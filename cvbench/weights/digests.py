@@ -44,7 +44,7 @@ def identity(path: Path, source: "Source | None" = None) -> Identity:
     """
     files = [path / part.file for part in source.parts] if source and len(source.parts) > 1 else []
     if files and all(file.is_file() for file in files):  # in a folder of many models' files
-        return Identity(digest([[file.name, file_digest(file)] for file in files]))
+        return Identity(path_digest(files[0]))  # and what is read with it, as where that file is named
     return Identity(path_digest(path), _revision(path, source.repo if source else ""))
 
 

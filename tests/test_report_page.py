@@ -159,7 +159,7 @@ def test_every_control_and_picture_has_a_name(report: tuple[Path, Page]) -> None
     assert all("alt" in attrs for attrs in seen.all("img"))
     ids = [a["id"] for _, a in seen.elements if a.get("id")]
     assert len(ids) == len(set(ids))
-    assert {a["href"][1:] for a in seen.all("a") if a["href"]} <= set(ids)
+    assert {a["href"][1:].partition("?")[0] for a in seen.all("a") if a["href"]} <= set(ids)
     assert seen.all("html")[0]["lang"] == "en"
 
 
@@ -579,6 +579,19 @@ def test_samples_models_and_cards_switch_what_is_shown(opened: Opened) -> None:
     assert shown.locator("#clip").input_value() == "0"
     assert shown.locator("#panels figure[data-model=plain]").count() == 1
     assert shown.locator("#panels img.latents").count() == 4
+
+
+def test_a_failure_leads_to_its_picture(opened: Opened) -> None:
+    shown = opened()
+    assert shown.locator("details.portrait").count() == 4
+    first = shown.locator("details.portrait[open]").first
+    assert first.locator(".tiles img").first.evaluate("image => image.naturalWidth") == 2 * 64 + 2
+    link = first.locator("ol a").first
+    name = link.inner_text()
+    link.click()
+    assert shown.evaluate("clip => document.getElementById('clip').selectedOptions[0].textContent").startswith(name)
+    shown.locator("details.portrait summary").nth(1).press("Enter")
+    assert shown.locator("details.portrait[open]").count() == 2
 
 
 def test_playing_moves_on_and_stops(opened: Opened) -> None:

@@ -203,7 +203,8 @@ def carry_out(
     memory.keep_buffers()
     memory.settle_threads()
     drawn: Any = partial(generation.run, agree=agreeing(ranks, yes=yes))
-    tasks = {"reconstruct": reconstruction.run, "compat": crossdecoding.run, "generate": drawn}
+    crossed = {"compat": crossdecoding.run, "drop-in": crossdecoding.run_drop_in}
+    tasks = {"reconstruct": reconstruction.run, **crossed, "generate": drawn}
     store, told = store or FileStore(), dict[str, None]()
     with (
         progress_bar(ranks.speaks and shown) as progress,
@@ -224,6 +225,7 @@ SHARED: Sequence[str] = ("reconstruct", "compat", "generate")
 """Tasks whose samples several processes may share."""
 UNUSED: Mapping[str, Sequence[str]] = {
     "reconstruct": ("prompts", "yes"),
+    "drop-in": ("batch", "pictures", "prompts", "yes", "dry_run", "shard", "devices"),
     "compat": ("speed", "batch", "pictures", "prompts", "yes"),
     "generate": ("dry_run",),
     "health": (

@@ -16,8 +16,9 @@ class Suite:
 
     `where_found` are metrics that join where their weights are on the machine: what a suite does by default needs no
     download. `task` is what is done with the models: each reconstructs by itself, they decode each
-    other's latents, or those of generators, which the suite `makes` pictures or videos with (t2i, i2v, t2v), or they
-    are examined. A suite of generators that names no `protocol` leaves it to each generator ("").
+    other's latents, or those of the first (drop-in), or those of generators, which the suite `makes` pictures or videos
+    with (t2i, i2v, t2v), or they are examined. A suite of generators that names no `protocol` leaves it to each
+    generator ("").
     """
 
     name: str
@@ -29,7 +30,7 @@ class Suite:
     protocol: str = "cvbench-1"
     speed: bool = False
     where_found: tuple[str, ...] = ()
-    task: Literal["reconstruct", "compat", "generate", "health"] = "reconstruct"
+    task: Literal["reconstruct", "compat", "drop-in", "generate", "health"] = "reconstruct"
     makes: str = ""
 
 

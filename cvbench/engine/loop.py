@@ -18,6 +18,7 @@ from cvbench.core.run import Run
 from cvbench.core.types import FloatPixels, Pixels
 from cvbench.data import Dataset, Item, read_stable, windowed
 from cvbench.data.frames import prepare
+from cvbench.data.scene import scene
 from cvbench.engine.clock import READING, STORE, stage
 from cvbench.engine.coding import describe
 from cvbench.engine.device import readers
@@ -481,7 +482,7 @@ def read_prepared(index: int, item: Item, protocol: EvalProtocol, store: Store |
     read, fingerprint = read_stable(item, protocol.sampling)
     p = protocol
     pixels = cast(prepare(read.pixels, p.size, p.filter, p.antialias, p.crop, p.fit, p.resizer), p.cast)
-    facts = {"fps": read.fps, "source": list(read.pixels.shape[1:]), **read.facts}
+    facts = {"fps": read.fps, "source": list(read.pixels.shape[1:]), **read.facts, "scene": scene(pixels)}
     kind = repr(pixels.shape) + ("" if pixels.dtype == np.uint8 else str(pixels.dtype))
     sha = hashlib.sha256(kind.encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
     shape = (pixels.shape[1], pixels.shape[2], pixels.shape[3])

@@ -142,6 +142,18 @@ def folds(rows: int, groups: Groups, count: int, rng: np.random.Generator) -> In
     return (rng.permutation(labels.max() + 1) % count)[labels]
 
 
+def student_mean(values: Sequence[float], level: float = 0.95) -> tuple[float, float] | None:
+    """Student's interval of the mean; None for a single value. For parts of a table, of which there are many."""
+    from scipy.special import stdtrit
+
+    freedom = len(values) - 1
+    if freedom < 1:
+        return None
+    half = float(stdtrit(freedom, (1 + level) / 2) * np.std(values, ddof=1) / np.sqrt(len(values)))
+    mean = float(np.mean(values))
+    return mean - half, mean + half
+
+
 def jackknife(value: float, replicas: Sequence[float], level: float = 0.95) -> tuple[float, float]:
     """Student interval around `value` from the replicas that each leave one fold out.
 

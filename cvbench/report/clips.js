@@ -204,6 +204,7 @@ if (galleries.length) {
   at("difference").addEventListener("change", showDifference);
   at("gain").addEventListener("change", showDifference);
   at("play").addEventListener("click", play);
+  addEventListener("hashchange", recall);
   openGallery();
   recall();
   showWipe();

@@ -19,6 +19,7 @@ from cvbench.core.text import legible
 from cvbench.engine.pictures import read_all
 from cvbench.metrics import METRICS
 from cvbench.report import charts, clips, content, frames
+from cvbench.report.atlas import atlas
 from cvbench.report.board import SIZES, Change, Source, choices
 from cvbench.report.scatter import scatter
 from cvbench.report.steps import over_steps, series
@@ -81,6 +82,7 @@ def render(
         undrawn=list(dict.fromkeys(r.model.name for r in records if not content.competes(r))),
         curves=any(curves for group in drawn for curves in group["curves"].values()),
         pictured=shown,
+        atlases=[found for owner in groups if (found := atlas(owner, galleries))],
         missing=[
             *missing(records),
             *([("Pictures", [(problem, "left out") for problem in problems])] if problems else []),

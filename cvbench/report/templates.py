@@ -2,7 +2,7 @@
 
 from importlib.resources import files
 
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 
 from cvbench.core.text import visible
 
@@ -15,9 +15,10 @@ def asset(name: str) -> str:
 def template(name: str) -> Template:
     """Return a template of this package."""
     environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, finalize=_shown
-    )
-    return environment.from_string(asset(name))
+        loader=FunctionLoader(asset), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        undefined=StrictUndefined, finalize=_shown,
+    )  # fmt: skip
+    return environment.get_template(name)
 
 
 def _shown(value: object) -> object:

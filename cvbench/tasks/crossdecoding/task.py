@@ -12,7 +12,7 @@ import torch
 from cvbench.core.digest import digest
 from cvbench.core.errors import BadOutput, UnsuitableInput, UsageError
 from cvbench.core.fields import EvalProtocol
-from cvbench.core.records import DataFacts, ModelFacts, RunRecord
+from cvbench.core.records import DataFacts, ModelFacts, RunRecord, SampleRecord
 from cvbench.core.run import Run
 from cvbench.core.types import Traits
 from cvbench.engine.coding import check_output, cropped, decoded, encoded, pad, to_videos
@@ -59,6 +59,13 @@ def run(
     `request.out`; rows found in the store are not made again. Raises UsageError for fewer than two models, and for
     metrics that do not compare frames.
     """
+    return run_crossed(CrossDecodingTask, request, progress, store, tell)
+
+
+def run_crossed(
+    kind: "type[CrossDecodingTask]", request: Request, progress: Progress, store: Store | None, tell: Tell | None
+) -> list[RunRecord]:
+    """Run a kind of cross-decoding on every data set of a request, and write its records. Raises as `run` does."""
     if len(request.models) < 2:
         raise UsageError("the compat suite crosses models: name two or more that share a latent shape")
     names = resolve(request.metrics, request.protocol)
@@ -72,7 +79,7 @@ def run(
     probes.pair_probes(probes.names)  # what cannot be loaded is known before a clip is measured for it again
     records: list[RunRecord] = []
     for dataset in datasets:
-        task = CrossDecodingTask(request, dataset, subjects, probes, store or FileStore(), progress, refused=refused)
+        task = kind(request, dataset, subjects, probes, store or FileStore(), progress, refused=refused)
         records += [task.write(record, tell) for record in task.records()]
     return records
 
@@ -139,11 +146,15 @@ class CrossDecodingTask(DataTask):
     def _unit(self, cross: CrossDecoding, sample: Prepared) -> Unit:
         keys = [self.key(self.models[name], sample.shape) for name in (cross.encoder, cross.decoder)]
         columns = frozenset([*self.probes.columns(), *([LATENTS] if self.described(cross) else [])])
+        named = tuple(key or name for key, name in zip(keys, (cross.encoder, cross.decoder), strict=True))
+        run = self.run_of(cross, sample, named)
+        return Unit(cross.place, columns, run.key("measure"), self.private if None in keys else self.store)
+
+    def run_of(self, cross: CrossDecoding, sample: Prepared, named_as: tuple[str, ...]) -> Run:
+        """Return what decides a cross-decoding's rows."""
         views = [cross.source, cross.target, cross.ratio, cross.noise]
         done = {"views": views, "grid": [self.grid.multiple, self.grid.least_side], "version": VERSION}
-        named = tuple(key or name for key, name in zip(keys, (cross.encoder, cross.decoder), strict=True))
-        run = Run(self.protocol, sample.sha256, named, runtime(self.device), done)
-        return Unit(cross.place, columns, run.key("measure"), self.private if None in keys else self.store)
+        return Run(self.protocol, sample.sha256, named_as, runtime(self.device), done)
 
     # how it is made
 
@@ -191,8 +202,7 @@ class CrossDecodingTask(DataTask):
             return None
         stored = [s for sample in samples if (s := self._stored(cross, sample)).rows]
         kept = [self._sample(cross, each) for each in stored]
-        name, failures = f"{self.dataset.name}:{cross.data}", self.loop.failures(cross.place)
-        data = DataFacts(name, digest([[s.id, s.sha256] for s in kept]), len(kept), self.dataset.note)
+        failures, data = self.loop.failures(cross.place), self._data(cross, kept)
         scores, reasons = reduced(self.probes, self.protocol, data, stored)
         return RunRecord(
             model=self._facts(cross),
@@ -209,6 +219,10 @@ class CrossDecodingTask(DataTask):
             environment=environment_of([s.rows for s in stored], self.here),
             created=now(),
         )
+
+    def _data(self, cross: CrossDecoding, kept: Sequence[SampleRecord]) -> DataFacts:
+        name = f"{self.dataset.name}:{cross.data}"
+        return DataFacts(name, digest([[s.id, s.sha256] for s in kept]), len(kept), self.dataset.note)
 
     def _stored(self, cross: CrossDecoding, sample: Prepared) -> Stored:
         return Stored(sample, self.loop.rows(sample, self._unit(cross, sample)), {})

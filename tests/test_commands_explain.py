@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +26,21 @@ from cvbench.tasks.request import Request
 
 CPU = torch.device("cpu")
 MODEL = '''
+import os, pathlib, signal
 import torch
 class Half:
     """Codes at half the levels, and counts how often."""
     calls = 0
     params = (0, 0)
     def encode(self, videos):
-        with open(r"{counter}", "a") as file:
+        counter, stop = pathlib.Path(r"{counter}"), pathlib.Path(r"{counter}.stop")
+        with counter.open("a") as file:
             file.write("x" * len(videos))
+        how, _, after = (stop.read_text() if stop.exists() else "no 0").partition(" ")
+        if how == "SIGKILL" and counter.stat().st_size > int(after):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if how == "SIGINT" and counter.stat().st_size > int(after):
+            raise KeyboardInterrupt
         return (videos * 127).round()
     def decode(self, latents, frames):
         return latents / 127
@@ -91,6 +101,46 @@ def test_a_walk_of_ten_fields_over_four_clips_takes_five_passes_at_most_and_once
     again, more = measured(clips, tmp_path)
     assert more <= 9  # what a user's model makes of a pattern is looked at in every process, of three clips a shape
     assert [r.scores["psnr"].value for r in again] == [r.scores["psnr"].value for r in records]
+
+
+def walk_of_half(clips: Path, tmp_path: Path) -> list[str]:
+    """Return the command line of a walk of two codings, and lay out its model."""
+    file = tmp_path / "half.py"
+    file.write_text(MODEL.replace("{counter}", str(tmp_path / "coded")))
+    ends = ["cvbench-1+size=32+frames=9", "cvbench-1+size=32+frames=9+filter=bilinear+eight=floor+psnr_mean=clip"]
+    return ["explain", *ends, "--models", f"{file}:build", "--data", str(clips), "--metrics", "psnr", "--format", "csv"]
+
+
+def coded_of(tmp_path: Path) -> int:
+    """Return how many clips the model coded so far."""
+    return (tmp_path / "coded").stat().st_size
+
+
+@pytest.mark.parametrize("how", ["SIGINT", pytest.param("SIGKILL", marks=pytest.mark.large)])
+def test_a_walk_that_was_stopped_in_the_middle_continues(
+    how: str, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = walk_of_half(clips, tmp_path)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("CVBENCH_CACHE", str(tmp_path / "elsewhere"))
+        assert run_program(words) == 0
+    whole, shown = coded_of(tmp_path), capsys.readouterr().out
+    (tmp_path / "coded").write_text("")
+    stop = tmp_path / "coded.stop"
+    stop.write_text(f"{how} {whole - 2}")
+    if how == "SIGINT":
+        assert run_program(words) == 130
+    else:
+        found = subprocess.run([sys.executable, "-m", "cvbench", *words], capture_output=True, check=False)
+        assert found.returncode == -signal.SIGKILL
+    stopped = coded_of(tmp_path)
+    assert stopped == whole - 1
+    stop.unlink()
+    capsys.readouterr()
+    assert run_program(words) == 0
+    assert capsys.readouterr().out == shown
+    looks = whole - 2 * 4  # at what the model makes of a pattern, in every process
+    assert coded_of(tmp_path) - stopped <= looks + 2
 
 
 def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:

@@ -17,7 +17,7 @@ from cvbench.core.errors import UnknownName
 from cvbench.core.protocol import PROTOCOLS
 from cvbench.core.published import Published, find, published
 from cvbench.core.records import Failure, RunRecord, Score
-from cvbench.metrics import ALIASES, METRICS
+from cvbench.metrics import ALIASES, METRICS, resolve
 from cvbench.store import write_record
 from cvbench.tables import Beside, beside
 from cvbench.tables.table import signed
@@ -34,9 +34,9 @@ def test_every_published_score_is_of_a_known_protocol_and_says_where_it_stands()
         assert score.cells
         assert all(name in METRICS or name in ALIASES or name in NOT_OURS for name in score.cells), score
     (cell,) = find("dcae-2410", "dc-ae-f64c128")
-    assert (cell.cells["rfid"], cell.cells["psnr"], cell.n) == (0.2168, 26.149, 50000)
-    assert [s.cells["psnr"] for s in find("wfvae-2411", "cvvae")] == [30.76, 30.18]
-    assert [s.cells["psnr"] for s in find("cvvae-2405", "cvvae", "webvid-val")] == [28.5]
+    assert (cell.value("rfid"), cell.value("psnr"), cell.n) == (0.2168, 26.149, 50000)
+    assert [s.cells["psnr"] for s in find("wfvae-2411", "cvvae")] == ["30.76", "30.18"]
+    assert [s.cells["psnr"] for s in find("cvvae-2405", "cvvae", "webvid-val")] == ["28.5"]
 
 
 def test_a_list_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,7 +48,7 @@ def test_a_list_of_a_model(capsys: pytest.CaptureFixture[str]) -> None:
     assert "published scores" in capsys.readouterr().err
 
 
-THEIRS = Published("m", "wfvae-2411", "d", "a paper", 10, "", {"psnr": 30.0, "ssim": 0.9})
+THEIRS = Published("m", "wfvae-2411", "d", "a paper", 10, "", {"psnr": "30.0", "ssim": "0.9"})
 
 
 @pytest.mark.parametrize(("value", "low", "high", "word"), [
@@ -115,6 +115,51 @@ def test_what_stands_beside_nothing_says_why() -> None:
         Beside("wfvae-2412").remarks([ours()])
 
 
+TARGETS = {
+    "cvvae": "vidtok-2412 wfvae-2411 osp-1.2 cvvae-2405", "sd-vae-ft-mse": "osp-1.2 wfvae-2411",
+    "svd": "osp-1.2 wfvae-2411", "vae-osp-1.1": "osp-1.2 opensora-1.2",
+    "vae-osp-1.2": "osp-1.2 osp-1.3 wfvae-2411 vidtok-2412", "allegro": "wfvae-2411",
+    "cogvideox": "wfvae-2411 vidtok-2412 tokenbench-2501", "wf-vae": "wfvae-2411", "cosmos": "tokenbench-2501",
+    "vidtok-kl16": "vidtok-2412", "vidtok-fsq": "vidtok-2412", "leanvae-4": "leanvae-2503",
+    "leanvae-16": "leanvae-2503", "dc-ae-f64c128": "dcae-2410", "vae-sd3": "ifid-2603 cvvae-2405",
+    "flux1": "ifid-2603", "qwen-image": "ifid-2603",
+}  # fmt: skip
+"""The protocols under which scores are published, by model."""
+
+
+@pytest.mark.parametrize("model", TARGETS)
+def test_every_target_can_be_asked_for(model: str) -> None:
+    assert {score.protocol for score in published() if score.model == model} == set(TARGETS[model].split())
+    for score in published():
+        if score.model == model:
+            assert score in reproduce.wanted(score.protocol, [], [score.data])
+            assert {s.model for s in reproduce.wanted(score.protocol, [model], [score.data])} == {model}
+            asked = reproduce.metrics_of([score])
+            own = resolve(asked, PROTOCOLS[score.protocol])  # or it raises
+            assert len(own) == (0 if score.protocol == "ifid-2603" else len(score.cells))
+            assert all(0 < score.half(name) <= 0.5 for name in score.cells)
+            assert reproduce.label(f"{score.data}=/somewhere") == score.data
+
+
+def test_the_last_digit_says_how_a_number_was_rounded() -> None:
+    (cell,) = find("vidtok-2412", "cogvideox", "mcl-jcv")
+    assert (cell.cells["ssim"], cell.half("ssim")) == ("0.930", 0.0005)
+
+
+def test_what_cvbench_has_no_measure_for_needs_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run_program(["reproduce", "ifid-2603", "--data", f"imagenet-val={tmp_path}"]) == 3
+    shown = capsys.readouterr().out
+    assert "37.13" in shown
+    assert "not measured" in shown
+    for words, says in (
+        (["ifid-2603", "--data", str(tmp_path)], "vae-sd3 on imagenet-val"),
+        (["ifid-2603", "--models", "cvvae", "--data", f"imagenet-val={tmp_path}"], "flux1 on imagenet-val"),
+        (["cvbench-1", "--data", str(tmp_path)], "nothing is published"), (["ifid-2604", "--data", "x"], "ifid-2603"),
+    ):  # fmt: skip
+        assert run_program(["reproduce", *words]) == 2
+        assert says in capsys.readouterr().err
+
+
 @pytest.fixture
 def reproduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
     """Reproduces 80 dB, published of three pictures, on three."""
@@ -122,7 +167,7 @@ def reproduced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         Image.fromarray(scene(1, 48, 64, k)[:, 0].transpose(1, 2, 0)).save(tmp_path / f"{k}.png")
 
     def reproduce_them(*words: str, psnr: float = 80.0, n: int = 3) -> int:
-        stated = Published("pool-8x8", "dcae-2410", "pics", "a paper", n, "much", {"psnr": psnr})
+        stated = Published("pool-8x8", "dcae-2410", "pics", "a paper", n, "much", {"psnr": str(psnr)})
         monkeypatch.setattr(reproduce, "find", lambda base, model="", data="": [stated] if base == "dcae-2410" else [])
         said = ["reproduce", "dcae-2410", "--models", "pool-8x8", "--data", f"pics={tmp_path}", *words]
         return run_program(said)

@@ -147,7 +147,7 @@ def list_published() -> Rows:
             s.protocol,
             s.data,
             str(s.n or "?"),
-            " ".join(f"{k}={v:g}" for k, v in s.cells.items()),
+            " ".join(f"{k}={v}" for k, v in s.cells.items()),
             s.source,
             s.open,
         )

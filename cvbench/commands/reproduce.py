@@ -14,9 +14,10 @@ from cvbench.core.errors import UsageError
 from cvbench.core.protocol import protocol
 from cvbench.core.published import Published, find, unlike
 from cvbench.core.records import RunRecord
-from cvbench.data import DATASETS
+from cvbench.data import DATASETS, labelled
 from cvbench.metrics import ALIASES, METRICS
 from cvbench.metrics.registry import meant
+from cvbench.models import MODELS
 from cvbench.probes import known_weights
 from cvbench.store import FileStore
 
@@ -49,16 +50,18 @@ def command(name: str, **given: Any) -> int:
     from cvbench.tasks import reconstruction  # torch
     from cvbench.tasks.request import Request
 
-    base = name.partition("+")[0]
-    known = find(base)
-    if not known:
-        raise UsageError(f"nothing is published under {base}; `cvbench list published` says what is")
+    base, chosen = name.partition("+")[0], protocol(name, changes_of(given))
     config = load_config(Path.cwd(), DATASETS, known_weights())
+    models, data = model_names(given["models"], ()), data_names(given["data"], config.data)
+    known = wanted(base, models, [label(spec) for spec in data])
+    if not metrics_of(known):
+        print_rows(HEAD, [unmeasured(score, metric) for score in known for metric in score.cells])
+        return INCOMPLETE
     request = Request(
-        models=model_names(given["models"], list(dict.fromkeys(score.model for score in known))),
-        data=data_names(given["data"], config.data),
+        models=models or tuple(dict.fromkeys(score.model for score in known)),
+        data=data,
         metrics=metrics_of(known),
-        protocol=protocol(name, changes_of(given)),
+        protocol=chosen,
         limit=given["limit"],
         device=given["device"],
         weights={**config.weights, **weights_of(given["weights"])},
@@ -69,10 +72,6 @@ def command(name: str, **given: Any) -> int:
         records = reconstruction.run(request, progress, FileStore())
     limit = given["limit"]
     rows = [row for record in records for row in verdicts(record, base, limit)]
-    if not rows:
-        raise UsageError(
-            f"no score of these models on these data is published under {base}; see `cvbench list published`"
-        )
     print_rows(HEAD, rows)
     for word in dict.fromkeys(why for r in records for score in _of(r, base) for why in no_verdict(r, score, limit)):
         line(word, err=True)
@@ -83,10 +82,42 @@ def command(name: str, **given: Any) -> int:
     return INCOMPLETE if words & {"not measured", NO_VERDICT} else REGRESSION if "differs" in words else DONE
 
 
+def label(spec: str) -> str:
+    """Return what a data set given with --data is called."""
+    first = spec.partition("=")[0]
+    return labelled(spec)[0] or (first if first in DATASETS else Path(spec).name)
+
+
+def wanted(base: str, models: Sequence[str], data: Sequence[str]) -> list[Published]:
+    """Return what is published under a protocol of these models (of none: of all that cvbench has) on these data.
+
+    Raises UsageError, saying what there is.
+    """
+    there = [score for score in find(base) if score.model in MODELS]
+    if not there:
+        raise UsageError(f"nothing is published under {base}; `cvbench list published` says what is")
+    names = [name.partition("=")[0] for name in models]
+    found = [score for score in there if score.data in data and (not names or score.model in names)]
+    if not found:
+        known = ", ".join(dict.fromkeys(f"{score.model} on {score.data}" for score in there))
+        raise UsageError(
+            f"no score of these models on {', '.join(data)} is published under {base}; there are {known}."
+            " Say which data yours are: --data NAME=PATH"
+        )
+    return found
+
+
 def metrics_of(known: Sequence[Published]) -> tuple[str, ...]:
-    """Return the metrics of published scores that cvbench measures."""
+    """Return the metrics of published scores that cvbench measures of reconstructions."""
     names = dict.fromkeys(metric for score in known for metric in score.cells)
-    return tuple(name for name in names if name in METRICS or name in ALIASES)
+    return tuple(n for n in names if n in ALIASES or (n in METRICS and METRICS[n].task == "reconstruction"))
+
+
+def unmeasured(score: Published, metric: str) -> tuple[str, ...]:
+    """Return the row of a published score that cvbench has no measure for."""
+    return (
+        score.model, score.data, metric, NOTHING, score.cells[metric], "", "", "0", str(score.n or ""), "not measured"
+    )  # fmt: skip
 
 
 def _of(record: RunRecord, base: str) -> list[Published]:
@@ -103,22 +134,18 @@ def verdicts(record: RunRecord, base: str, limit: int | None = None) -> Iterator
     """Yield a row for each published score of a record's model and data."""
     for score in _of(record, base):
         for metric in score.cells:
-            if metric in METRICS or metric in ALIASES:
-                found = verdict(record, score, metric)
-                words = (
-                    *found[:-1],
-                    NO_VERDICT if no_verdict(record, score, limit) and found[0] != NOTHING else found[-1],
-                )
-                yield (record.model.name, record.data.name, metric, *words)
+            found = verdict(record, score, metric)
+            word = NO_VERDICT if no_verdict(record, score, limit) and found[0] != NOTHING else found[-1]
+            yield (record.model.name, record.data.name, metric, *found[:-1], word)
 
 
 def verdict(record: RunRecord, score: Published, metric: str) -> tuple[str, ...]:
     """Return ours, theirs, their difference with its interval, n of both, and whether they agree."""
-    name, theirs, half = meant(metric, record.protocol), score.cells[metric], score.half(metric)
+    name, theirs, half = meant(metric, record.protocol), score.value(metric), score.half(metric)
     ours = record.scores.get(name)
     counts = str(ours.n if ours else 0), str(score.n or "")
     if ours is None:
-        return NOTHING, score.printed(metric), "", "", *counts, "not measured"
+        return NOTHING, score.cells[metric], "", "", *counts, "not measured"
     places, said = METRICS[name].digits + 1, ""
     allowed = half + (METRICS[name].tolerance or abs(theirs) / 100)
     low, high = ours.value - allowed, ours.value + allowed
@@ -126,4 +153,4 @@ def verdict(record: RunRecord, score: Published, metric: str) -> tuple[str, ...]
         low, high = ours.low - half, ours.high + half
         said = f"{ours.low - theirs:+.{places}f} to {ours.high - theirs:+.{places}f}"
     word = "agrees" if low <= theirs <= high else "differs"
-    return f"{ours.value:.{places}f}", score.printed(metric), f"{ours.value - theirs:+.{places}f}", said, *counts, word
+    return f"{ours.value:.{places}f}", score.cells[metric], f"{ours.value - theirs:+.{places}f}", said, *counts, word

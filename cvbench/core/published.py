@@ -17,7 +17,7 @@ from cvbench.core.walk import differing
 class Published:
     """Scores of one model in one source. `n` is the number of samples, 0 where the source does not say.
 
-    `cells` are values by metric, as the source prints them; `open` is what the source leaves open.
+    `cells` are values by metric with the digits that the source prints; `open` is what the source leaves open.
     """
 
     model: str
@@ -26,15 +26,15 @@ class Published:
     source: str
     n: int
     open: str
-    cells: Mapping[str, float]
+    cells: Mapping[str, str]
 
     def half(self, metric: str) -> float:
         """Return half of the last digit that the source prints: what its rounding may hide."""
-        return 0.5 * 10.0 ** -len(self.printed(metric).partition(".")[2])
+        return 0.5 * 10.0 ** -len(self.cells[metric].partition(".")[2])
 
-    def printed(self, metric: str) -> str:
-        """Return a value with the digits that it was published with."""
-        return repr(self.cells[metric])
+    def value(self, metric: str) -> float:
+        """Return a value as a number."""
+        return float(self.cells[metric])
 
 
 @cache

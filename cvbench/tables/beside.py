@@ -21,9 +21,9 @@ class Beside:
     def cell(self, record: RunRecord, metric: str) -> str:
         """Return what was published of a record's metric, as printed; several sources' numbers behind each other."""
         texts = [
-            score.printed(name)
+            text
             for score in self._of(record)
-            for name in score.cells
+            for name, text in score.cells.items()
             if meant(name, record.protocol) == metric and not unlike(record, score)
         ]
         return " / ".join(dict.fromkeys(texts))
@@ -48,7 +48,7 @@ class Beside:
             return [f"{where}: nothing published stands beside it, for {', '.join(fields)} differ from {self.name}"]
         said = []
         for score in self._of(record):
-            cells = ", ".join(f"{metric} {score.printed(metric)}" for metric in score.cells)
+            cells = ", ".join(f"{metric} {text}" for metric, text in score.cells.items())
             n = f", n = {score.n}" if score.n else ""
             left = f"; left open: {score.open}" if score.open else ""
             why = "".join(f"; not beside the scores, for {why}" for why in unlike(record, score))

@@ -154,7 +154,7 @@ class OfSets(TableMetric):
     target_counts: list[Tensor]
     target_order: list[Tensor]
 
-    def __init__(self, metric: str, network: Literal["cvbench", "pytorch-fid"] = "cvbench", **options: Any) -> None:
+    def __init__(self, metric: str, network: str = "cvbench", **options: Any) -> None:
         super().__init__(metric, **options)
         if not METRICS[self.metric].distance:
             raise UsageError(f"{metric} compares no sets")

@@ -261,6 +261,13 @@ class LPIPS(Paired):
         super().__init__(f"lpips-{net}" if net else "lpips", **options)
 
 
+class CVVDP(Paired):
+    """ColorVideoVDP in just-objectionable differences, 10 for equal clips, on the protocol's `display` (extra `cvvdp`)."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("cvvdp", **options)
+
+
 class RFID(OfReconstructions):
     """FID of reconstructions and targets."""
 

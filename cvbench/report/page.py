@@ -79,6 +79,8 @@ def render(
         steps=any(spec for group in drawn for spec in group["steps"].values()),
         metrics=[(name, m) for name, m in METRICS.items() if any(name in g.metrics for g in groups)],
         axes=content.AXES,
+        compared=len({r.model.name for r in records}) > 1,
+        filtered=len({s.record.model.name for s in sources}) > 1,
         undrawn=list(dict.fromkeys(r.model.name for r in records if not content.competes(r))),
         curves=any(curves for group in drawn for curves in group["curves"].values()),
         pictured=shown,

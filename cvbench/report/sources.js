@@ -1,6 +1,6 @@
 // Hides the models that a leaderboard's filters leave out, in every table of the page.
 
-const filters = [...document.querySelectorAll("#sources [data-filter]")];
+const filters = [...document.querySelectorAll("[data-filter]")];
 const sources = [...document.querySelectorAll("#sources tbody tr")];
 
 function fits(row, filter) {
@@ -13,7 +13,8 @@ function choose() {
   const shown = new Map(sources.map((row) => [row.dataset.model, filters.every((filter) => fits(row, filter))]));
   for (const row of document.querySelectorAll("tr[data-model]")) row.hidden = shown.get(row.dataset.model) === false;
   const count = [...shown.values()].filter(Boolean).length;
-  document.getElementById("sources-shown").textContent = `${count} of ${shown.size} models`;
+  const said = document.getElementById("sources-shown");
+  if (said) said.textContent = `${count} of ${shown.size} models`;
 }
 
 for (const filter of filters) filter.addEventListener("change", choose);

@@ -56,11 +56,12 @@ function download(button) {
 for (const button of document.querySelectorAll("button.copy")) button.addEventListener("click", () => copy(button));
 for (const button of document.querySelectorAll("button.download")) button.addEventListener("click", () => download(button));
 
-for (const region of document.querySelectorAll("#scores .scroll")) {
+for (const region of document.querySelectorAll(".scroll")) {
   const table = region.querySelector("table");
   const select = region.previousElementSibling?.querySelector(".shown-data");
   select?.addEventListener("change", () => show(table, select.value));
   region.addEventListener("scroll", () => edge(region), { passive: true });
+  region.closest("details")?.addEventListener("toggle", () => edge(region));
   addEventListener("resize", () => edge(region));
   show(table, select?.value ?? "");
 }

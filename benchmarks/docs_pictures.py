@@ -18,6 +18,10 @@ from playwright.sync_api import Locator, Page, sync_playwright
 LARGEST = 150_000
 """Bytes of a picture at most."""
 COLOURS = 128
+DRAWN = 5000
+"""Colours of a picture that holds no photograph, at most."""
+WIDTH = 900
+"""Pixels of the longer side of one that does."""
 FLAGS = ["--no-sandbox", "--disable-gpu"]
 
 
@@ -28,27 +32,29 @@ class View:
     name: str
     shown: str
     do: Callable[[Page], object] = lambda page: None
-    width: int = 1200
+    width: int = 1400
     height: int = 900
     scheme: str = "light"
 
 
-def wipe(page: Page) -> None:
-    page.locator("#wipe").fill("50")
+def panels(page: Page) -> None:
+    """Let nothing lie over the pictures."""
+    page.add_style_tag(content=".sticky { position: static !important }")
 
 
 def difference(page: Page) -> None:
+    panels(page)
     page.locator("#difference").check()
 
 
 REPORT = [
     View("table", "#scores .scroll"),
-    View("report", "", height=1280),
+    View("report", "", lambda page: page.locator("#tradeoffs").evaluate("e => e.scrollIntoView()"), height=1060),
     View("tradeoffs", "#tradeoffs .charts"),
     View("frames", "#curves"),
-    View("wipe", "#panels", wipe),
+    View("wipe", "#panels", panels),
     View("difference", "#panels", difference),
-    View("dark", "", width=1200, height=760, scheme="dark"),
+    View("dark", "", height=760, scheme="dark"),
     View("phone", "", width=390, height=760, scheme="dark"),
 ]
 STEPS = [View("steps", "#steps figure")]
@@ -93,12 +99,12 @@ def save(picture: Image.Image, path: Path) -> str:
 
 
 def encodings(picture: Image.Image) -> Iterator[tuple[str, bytes]]:
-    buffer = io.BytesIO()
-    few = picture.quantize(COLOURS, dither=Image.Dither.NONE)
-    few.save(buffer, "PNG", optimize=True)
-    if len(picture.getcolors(1 << 24) or ()) < 5000:
+    if len(picture.getcolors(1 << 24) or ()) < DRAWN:
+        buffer = io.BytesIO()
+        picture.quantize(COLOURS, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
         yield ".png", buffer.getvalue()
-    for quality in (90, 80, 70, 60, 50, 40):
+    picture.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
+    for quality in (90, 80, 70, 60, 50):
         buffer = io.BytesIO()
         picture.save(buffer, "WEBP", quality=quality, method=6)
         yield ".webp", buffer.getvalue()

@@ -639,7 +639,7 @@ def test_the_page_fits_its_window_and_its_text_stands_out(opened: Opened, width:
 @pytest.mark.parametrize("width", [390, 1400])
 def test_the_bars_of_a_walk_are_as_long_as_its_steps(opened: Opened, tmp_path: Path, width: int) -> None:
     path = tmp_path / "walk.html"
-    path.write_text(render([record(0)], walks=[a_walk()]), encoding="utf-8")
+    path.write_text(render([record(0), record(1)], walks=[a_walk()]), encoding="utf-8")
     shown = opened(width, path=path)
     assert shown.evaluate("document.documentElement.scrollWidth") <= width
     boxes = shown.eval_on_selector_all(

@@ -1,5 +1,6 @@
 """Shares of a run, put together, are the run: byte for byte but for times."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Sequence
@@ -9,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import scene
+from conftest import scene, scored
 from PIL import Image
 
 from cvbench.cli import run_program
+from cvbench.core.records import read_records
 from cvbench.engine import measuring
 from cvbench.probes import FeatureLoading
+from cvbench.store import write_record
 
 OWN = '''
 import threading
@@ -193,3 +196,42 @@ def test_shares_of_other_code_are_refused(
 def test_shares_that_are_none_are_refused(text: str, footage: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_program(["run", "-m", "identity", "-d", str(footage), "--shard", text]) == 2
     assert "--shard takes I/N" in capsys.readouterr().err
+
+
+def whole(folder: Path, name: str, metric: str, digest: str = "1", value: float = 30.0) -> Path:
+    record = scored({metric: [value + i for i in range(8)]}, name)
+    write_record(folder, dataclasses.replace(record, model=dataclasses.replace(record.model, digest=digest)))
+    picture = folder / "pictures" / f"{name}-{metric}" / "0.png"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"x")
+    return folder
+
+
+def test_whole_runs_are_put_together_with_their_pictures(tmp_path: Path) -> None:
+    runs = [
+        whole(tmp_path / name, *what) for name, *what in (("a", "m", "psnr"), ("b", "m", "ssim"), ("c", "n", "psnr"))
+    ]
+    assert run_program(["merge", *map(str, runs), "-o", str(tmp_path / "all")]) == 0
+    records = read_records([tmp_path / "all"])
+    assert [(record.model.name, list(record.scores)) for record in records] == [
+        ("m", ["psnr", "ssim"]),
+        ("n", ["psnr"]),
+    ]
+    assert len(list((tmp_path / "all" / "pictures").iterdir())) == 3
+    assert (tmp_path / "all" / "table.csv").is_file()
+
+
+def test_runs_of_one_name_and_other_weights_are_not_put_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = [whole(tmp_path / name, "m", "psnr", digest=name) for name in ("a", "b")]
+    assert run_program(["merge", *map(str, runs), "-o", str(tmp_path / "all")]) == 2
+    assert "--models LABEL=m" in capsys.readouterr().err
+    assert not (tmp_path / "all").exists()
+
+
+def test_a_folder_of_nothing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    run = whole(tmp_path / "a", "m", "psnr")
+    assert run_program(["merge", str(run), str(tmp_path / "empty"), "-o", str(tmp_path / "all")]) == 2
+    assert "empty: no records and no parts there" in capsys.readouterr().err

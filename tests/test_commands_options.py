@@ -1,12 +1,17 @@
 """Options: repeated or with commas, refused where they would do nothing."""
 
 import shutil
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+from conftest import scored
 from test_core_records import record
 
-from cvbench.cli import run_program
+from cvbench.cli import cli, run_program
+from cvbench.commands import COMMANDS
 from cvbench.commands.options import count_of, data_names, metric_names, model_names
 from cvbench.core.errors import UnknownName, UsageError
 from cvbench.core.records import read_records
@@ -107,3 +112,48 @@ def test_an_option_that_asks_for_what_happens_anyway_is_taken(
     monkeypatch.chdir(tmp_path)
     line = ["run", "--suite", "compat", "-m", "pool-8x8", "-m", "pool-4x8x8", "-d", str(pictures), "--metrics", "psnr"]
     assert run_program([*line, *FAST, "--batch", "auto"]) in (0, 3)
+
+
+def test_every_folder_that_is_written_to_has_a_short_name() -> None:
+    def options(command: click.Command) -> Iterator[click.Parameter]:
+        yield from command.params
+        for inner in command.commands.values() if isinstance(command, click.Group) else ():
+            yield from options(inner)
+
+    commands = [found for name in COMMANDS if (found := cli.get_command(click.Context(cli), name))]
+    outs = [option.opts for command in commands for option in options(command) if "--out" in option.opts]
+    assert len(outs) >= 9
+    assert all("-o" in names for names in outs)
+
+
+def test_names_that_hold_what_was_typed_are_near(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program(["run", "--models", "tiny", "--data", "sample"]) == 2
+    assert "try tiny-image, " in capsys.readouterr().err
+    assert run_program(["run", "--models", "identity", "--data", "mine=clipz"]) == 2
+    assert "no file, folder or data set is called 'clipz'" in capsys.readouterr().err
+
+
+def git(*words: str) -> None:
+    who = ("-c", "user.name=a", "-c", "user.email=a@b")
+    subprocess.run(["git", *who, *words], check=True, capture_output=True)
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not on this machine")
+def test_a_baseline_is_read_at_a_ref_of_git(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_record(Path("base"), scored({"psnr": [float(i) for i in range(30, 46)]}))
+    git("init", "-q", "-b", "main")
+    git("add", "base")
+    git("commit", "-qm", "x")
+    shutil.move("base", "run")
+    assert run_program(["check", "run", "--against", "main:base"]) == 0
+    assert run_program(["check", "run", "--against", "base"]) == 2
+    for wrong in ("main:bas", "mian:base", "--output=x:base", ":base"):
+        capsys.readouterr()
+        assert run_program(["check", "run", f"--against={wrong}"]) == 2
+        assert "no file or folder" in capsys.readouterr().err
+    assert {path.name for path in tmp_path.iterdir()} == {".git", "run"}
+    assert run_program(["baseline", "show", "run"]) == 0
+    assert "37.50 [" in capsys.readouterr().out

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import click
 
+from cvbench import tables
 from cvbench.commands.codes import DONE, INCOMPLETE
-from cvbench.commands.console import line
+from cvbench.commands.console import echo, line
 from cvbench.commands.options import check_folder
 from cvbench.compare import save_baseline
 from cvbench.core.records import read_records
@@ -17,7 +18,20 @@ def command() -> None:
 
     \b
       cvbench baseline save reports/recon --to reports/baseline
+      cvbench baseline show reports/baseline
     """
+
+
+@command.command("show")
+@click.argument("folder", type=click.Path(exists=True, path_type=Path))
+def show(folder: Path) -> int:
+    """Print the stored scores as a table, with intervals.
+
+    \b
+      cvbench baseline show reports/baseline
+    """
+    echo(tables.markdown(tables.lay_out(read_records([folder]), intervals=True, allow_mixed=True)), nl=False)
+    return DONE
 
 
 @command.command("save")
@@ -30,7 +44,8 @@ def save(run: Path, folder: Path, speed: bool) -> int:
     \b
       cvbench baseline save reports/recon --to reports/baseline
 
-    What did not change is not written again. Exit code 3: a record without scores was refused (named).
+    Saving again updates: what did not change is not written again. Exit code 3: a record
+    without scores was refused (named).
     """
     check_folder(folder)
     saved = save_baseline(read_records([run]), folder, speed=speed)

@@ -8,7 +8,7 @@ import click
 
 from cvbench.commands.codes import REGRESSION
 from cvbench.commands.console import annotate, echo
-from cvbench.commands.options import check_folder
+from cvbench.commands.options import at_ref, check_folder
 from cvbench.compare import CheckResult, check, parse_tolerances, text
 from cvbench.compare.junit import annotations, junit_xml, write_summary
 from cvbench.core.errors import UsageError
@@ -19,7 +19,7 @@ from cvbench.store import atomic
 @click.command("check")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "--against", required=True, type=click.Path(exists=True, path_type=Path), metavar="BASELINE", help="Stored scores."
+    "--against", required=True, metavar="BASELINE|REF:BASELINE", help="Stored scores, here or at a ref of git."
 )
 @click.option(
     "--tolerance",
@@ -41,7 +41,7 @@ from cvbench.store import atomic
 )
 @click.option("--github", is_flag=True, help="Print annotations and write the summary of a GitHub job.")
 def command(
-    run: Path, against: Path, tolerance: Sequence[str], speed_reference: str | None, junit: Path | None,
+    run: Path, against: str, tolerance: Sequence[str], speed_reference: str | None, junit: Path | None,
     fail_on: str | None, github: bool,
 ) -> int:  # fmt: skip
     """Check a run against a baseline: what got worse?
@@ -49,6 +49,7 @@ def command(
     \b
       cvbench baseline save reports/recon --to reports/baseline
       cvbench check reports/recon --against reports/baseline
+      cvbench check reports/recon --against main:reports/baseline
       cvbench check reports/recon --against reports/baseline --tolerance psnr=0.05 --tolerance speed=1.2
 
     A score regressed when it is worse by more than the metric's tolerance and the paired test says that this is no
@@ -59,7 +60,8 @@ def command(
         raise UsageError("--speed-reference is about speed, which is not checked without --tolerance speed=FACTOR")
     if junit:
         check_folder(junit.parent)
-    baseline = read_records([against])
+    with at_ref(against) as folder:
+        baseline = read_records([folder])
     try:
         result = check(read_records([run]), baseline, allowed, speed_reference)
     except UsageError:

@@ -43,7 +43,9 @@ FORMATS = {"csv": walk_csv, "json": walk_json}
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights on this machine; repeatable.")
 @click.option("--format", "form", type=click.Choice(["md", "csv", "json"]), default="md", show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="Write explain.md, .csv, .json and .html there, too.")
+@click.option(
+    "--out", "-o", type=click.Path(path_type=Path), help="Write explain.md, .csv, .json and .html there, too."
+)
 def command(first: str, second: str, **given: Any) -> int:
     """Say why two protocols give different numbers: walk from A to B, one field of the protocol after another.
 

@@ -23,7 +23,7 @@ from cvbench.probes import known_weights
     help="CSV, JSON or text of name,prompt.",
 )  # fmt: skip
 @click.option("--data", "-d", multiple=True, metavar="NAME|NAME=PATH|PATH", help="Captions or first frames of a set.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Where latents and frames go.")
+@click.option("--out", "-o", type=click.Path(path_type=Path), required=True, help="Where latents and frames go.")
 @click.option("--frames", is_flag=True, help="Frames too, decoded by the VAE of GENERATOR[+VAE]: PNG, or FFV1 clips.")
 @click.option("--protocol", metavar="NAME", help="See `cvbench list protocols`.  [default: the generator's]")
 @click.option(

@@ -1,7 +1,12 @@
 """How options are read that several commands have."""
 
+import contextlib
+import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -95,6 +100,32 @@ def existing(names: Sequence[str]) -> list[Path]:
         if not Path(name).exists():
             raise UsageError(f"there is no file or folder {name}")
     return [Path(name) for name in names]
+
+
+@contextlib.contextmanager
+def at_ref(text: str) -> Iterator[Path]:
+    """Yield a path that is here, or what REF:PATH is in git, relative to the current folder. Raises UsageError."""
+    ref, colon, path = text.partition(":")
+    if Path(text).exists() or not (colon and ref and path):
+        yield existing([text])[0]
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(fileobj=io.BytesIO(_archived(ref, path))) as archive:
+            archive.extractall(folder, filter="data")
+        yield Path(folder) / path
+
+
+def _archived(ref: str, path: str) -> bytes:
+    """Return a folder at a ref as a tar file, by git itself."""
+    line = ["git", "archive", "--format=tar", "--end-of-options", ref, path]
+    try:
+        made = subprocess.run(line, capture_output=True, check=False)  # noqa: S603  # no shell, and no option
+    except FileNotFoundError as error:
+        raise UsageError(f"there is no file or folder {ref}:{path}, and no git here to look for it") from error
+    if made.returncode:
+        told = made.stderr.decode(errors="replace").strip().splitlines()
+        raise UsageError(f"there is no file or folder {ref}:{path}, and git says: {told[-1] if told else 'nothing'}")
+    return made.stdout
 
 
 def changes_of(given: Mapping[str, Any]) -> list[str]:

@@ -34,7 +34,7 @@ NOTHING = "–"
 @click.option("--limit", type=click.IntRange(1), help="Only the first N samples; then there is no verdict.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights on this machine; repeatable.")
-@click.option("--out", type=click.Path(path_type=Path), help="Where records go.")
+@click.option("--out", "-o", type=click.Path(path_type=Path), help="Where records go.")
 def command(name: str, **given: Any) -> int:
     """Run another project's protocol and compare with what it published: ours, theirs, and whether they agree.
 

@@ -19,9 +19,8 @@ class UnknownName(UsageError):
     """A name that stands in no registry."""
 
     def __init__(self, kind: str, name: str, known: Collection[str]) -> None:
-        super().__init__(
-            f"no {kind} is called {name!r}; try {', '.join(get_close_matches(name, known) or some(known))}"
-        )
+        near = get_close_matches(name, known) or [each for each in known if name and name.casefold() in each.casefold()]
+        super().__init__(f"no {kind} is called {name!r}; try {', '.join(some(near) if near else some(known))}")
 
 
 def some(known: Collection[str]) -> list[str]:

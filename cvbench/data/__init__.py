@@ -67,7 +67,7 @@ def find(spec: str, roots: Mapping[str, Path], reader: Reader) -> Dataset:
     elif there(text) or not is_name(text):
         dataset = replace(open_path(text, reader), place=located(home(text)))
     else:
-        raise UnknownName("data set", text, DATASETS)
+        raise UnknownName("file, folder or data set", text, DATASETS)
     return replace(dataset, name=label) if label else dataset
 
 

@@ -262,7 +262,7 @@ class LPIPS(Paired):
 
 
 class CVVDP(Paired):
-    """ColorVideoVDP in just-objectionable differences, 10 for equal clips, on the protocol's `display` (extra `cvvdp`)."""
+    """ColorVideoVDP in JOD, 10 for equal clips, on the protocol's `display`; extra `perceptual`."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__("cvvdp", **options)

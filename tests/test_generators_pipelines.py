@@ -1,5 +1,6 @@
 """Pipelines of diffusers with random weights: what is captured decodes to what the pipeline itself returns."""
 
+import copy
 import inspect
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,8 @@ from cvbench.core.errors import Unavailable
 from cvbench.core.protocol import PROTOCOLS
 from cvbench.generators import Condition, Settings
 from cvbench.generators.hub import entry_of
-from cvbench.generators.pipelines import Pipeline, as_clip, captured, class_of
+from cvbench.generators.pipelines import Pipeline, as_clip, captured, class_of, encoding_by
+from cvbench.generators.spaces import raw, scaled
 from cvbench.models.diffusers import Diffusers
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -83,3 +85,27 @@ def test_latents_of_another_form_are_refused() -> None:
 def test_another_class_is_refused(name: object) -> None:
     with pytest.raises(Unavailable, match="has no class for"):
         class_of({"_class_name": name}, "here")
+
+
+def test_another_encoder_codes_first_frames() -> None:
+    pipe, arguments = drawn("stable_video_diffusion")
+    same, darker = copy.deepcopy(pipe.vae), copy.deepcopy(pipe.vae)
+    seeds = iter([1, 1, 1])
+
+    def latents() -> torch.Tensor:
+        return captured(pipe, {**arguments, "generator": torch.Generator().manual_seed(next(seeds))})
+
+    own = latents()
+    pipe.vae.encode = encoding_by(Diffusers.around(same).encode)
+    assert torch.allclose(latents(), own, atol=1e-3)  # pixels go to [0, 1] and back
+    pipe.vae.encode = encoding_by(lambda videos: Diffusers.around(darker).encode(videos / 2))
+    assert not torch.allclose(latents(), own, atol=1e-1)
+
+
+@pytest.mark.parametrize("make", ["stable_diffusion_3", "wan"])
+def test_raw_latents_are_those_that_were_scaled(make: str) -> None:
+    pipe, _ = drawn(make)
+    base, latents = Diffusers.around(pipe.vae), torch.randn(2, 4, 1, 2, 2)
+    there = scaled(latents, base)
+    assert not torch.allclose(there, latents)
+    assert torch.allclose(raw(there, base), latents, atol=1e-5)

@@ -152,6 +152,33 @@ def test_frames_of_a_row_that_interpolates(pictures: Path, tmp_path: Path) -> No
         assert sum(1 for _ in container.decode(video=0)) == 17
 
 
+DARKER = """
+from cvbench.generators.gaussian import tiny_image
+
+class Darker:
+    cache_key = "darker"
+    def __init__(self):
+        self.vae = tiny_image()
+        self.traits = self.vae.traits
+    def encode(self, videos):
+        return self.vae.encode(videos / 2)
+    def decode(self, latents, frames):
+        return self.vae.decode(latents, frames)
+"""
+
+
+def test_a_vae_may_encode_the_first_frame_too(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(DARKER)
+    own = [f"gaussian-i2v+{vae}@condition=own" for vae in ("tiny-image", f"{tmp_path / 'own.py'}:Darker")]
+    line = ["run", "--suite", "i2v", "--metrics", "psnr", "--data", str(pictures), "--limit", "2", *FAST]
+    assert run_program([*line, "--models", ",".join(["gaussian-i2v", *own]), "--out", str(tmp_path / "out")]) == 0
+    made = {r.model.name: r.generation or {} for r in read_records([tmp_path / "out"])}
+    plain, same, other = (made[name] for name in ("gaussian-i2v", *own))
+    assert (plain["condition"], same["condition"]) == ("generator", "own")
+    assert same["latents"] == plain["latents"] != other["latents"]
+    assert run_program([*line, "--models", "gaussian-t2i+tiny-video@condition=own", "--out", str(tmp_path)]) == 2
+
+
 def test_costs_in_the_docs_are_those_of_their_lines() -> None:
     page = (Path(__file__).parents[1] / "docs/generation.md").read_text(encoding="utf-8")
     lines = re.findall(r"--models ([^ ,]+)[^|]*\| ([0-9,]+) \| ([0-9,]+) \| ([0-9]+) (hours|minutes) \|", page)

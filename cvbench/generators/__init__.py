@@ -29,7 +29,8 @@ Decode = Literal["together", "each", "after"]
 class Row:
     """A row of a table of generation: a generator, and the VAE that decodes its latents ("" for its own).
 
-    `space` is the one the VAE is said to want, "" where its entry tells.
+    `space` is the one the VAE is said to want, "" where its entry tells. With `condition` own the VAE encodes the first
+    frame too: its latents are then others than those of the other rows.
     """
 
     name: str
@@ -37,10 +38,11 @@ class Row:
     vae: str = ""
     decode: Decode = "together"
     space: str = ""
+    condition: str = "generator"
 
 
 def parse(name: str) -> Row:
-    """Read `GENERATOR[+VAE]`; the VAE's options may hold `decode=each|together` and `space=raw|scaled`.
+    """Read `GENERATOR[+VAE]`; the VAE's options may hold those of OWN_OPTIONS.
 
     Raises UnknownName for a generator that is none, UsageError for another value of these.
     """
@@ -53,10 +55,14 @@ def parse(name: str) -> Row:
         if options:
             raise UsageError(f"{name}: interpolation works on frames, not on latents: it takes no {', '.join(options)}")
         return Row(name, generator, vae, "after")
-    return Row(name, generator, vae, _decode(options.get("decode", "together")), options.get("space", ""))
+    condition = options.get("condition", "generator")
+    if condition == "own" and find(generator).task != "i2v":
+        raise UsageError(f"{name}: condition=own is of generators that make videos of first frames; leave it out")
+    return Row(name, generator, vae, _decode(options.get("decode", "together")), options.get("space", ""), condition)
 
 
-OWN_OPTIONS = {"decode": get_args(Decode)[:2], "space": ("raw", "scaled")}
+OWN_OPTIONS = {"decode": get_args(Decode)[:2], "space": ("raw", "scaled"), "condition": ("generator", "own")}
+"""Options of a row: which latent frames are decoded at once, in which space, and whose encoder codes a first frame."""
 
 
 def _split(name: str, vae: str) -> tuple[str, dict[str, str]]:

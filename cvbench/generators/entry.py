@@ -1,6 +1,6 @@
 """What is known of a generator without loading it, and what it is given to draw a sample."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -61,12 +61,16 @@ class Settings:
 
 @dataclass(frozen=True)
 class GeneratorLoading:
-    """All a generator needs to be built. `path` is None for one without weights."""
+    """All a generator needs to be built. `path` is None for one without weights.
+
+    `encoder` codes first frames in place of its own VAE: pixels (b, 3, t, h, w) in [0, 1] to raw latents.
+    """
 
     device: "torch.device"
     settings: Settings
     path: Path | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
+    encoder: "Callable[[torch.Tensor], torch.Tensor] | None" = None
 
 
 @runtime_checkable

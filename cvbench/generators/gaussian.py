@@ -124,7 +124,8 @@ class Gaussian:
             raise UnsuitableInput(f"steps can be 1 to 1000, not {steps}")
         self.scheduler.set_timesteps(steps)
         self.facts: Mapping[str, Any] = {"scheduler": {"_class_name": "DDIMScheduler", "steps": steps, "eta": 0}}
-        self.vae = tiny_image() if self.task == "i2v" else None
+        own = tiny_image().encode if self.task == "i2v" else None
+        self.encode = loading.encoder or own
 
     def draw(self, condition: Condition, seed: int) -> Latent:
         """Draw one sample, float32."""
@@ -148,9 +149,9 @@ class Gaussian:
         frames = np.arange(self.settings.frames)
         mean = np.broadcast_to(self.fit.mean[:, None, None, None], (4, len(frames), h, w))
         powers = self.fit.rho ** np.abs(frames[:, None] - frames[None])
-        if first is not None and self.vae is not None:
+        if first is not None and self.encode is not None:
             with torch.no_grad():
-                z = self.vae.encode(torch.from_numpy(first)[None].float() / 255)[0].double().numpy()
+                z = self.encode(torch.from_numpy(first)[None].float() / 255)[0].double().cpu().numpy()
             decay = self.fit.rho**frames
             mean = mean + (z / self.fit.std - mean[:, :1]) * decay[None, :, None, None]
             powers = powers - decay[:, None] * decay[None]

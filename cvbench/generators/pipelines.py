@@ -7,8 +7,9 @@ denormalised, which `output_type="latent"` is in no pipeline that packs, scales 
 import contextlib
 import inspect
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,8 @@ class Pipeline:
         self.settings = loading.settings
         self.extra = dict(loading.config.get("call", {}))
         self.pipe = load(loading.path, DTYPES[loading.settings.dtype], loading.config)
+        if loading.encoder:
+            coder_of(self.pipe).encode = encoding_by(loading.encoder)
         if loading.settings.scheduler != "own":
             self.pipe.scheduler = scheduler(self.pipe, loading.settings.scheduler)
         with quiet():  # of float16 on a CPU it says that it cannot run there
@@ -159,6 +162,19 @@ class Pipeline:
         if not found:
             raise UsageError(f"a {kind} takes no {name}")
         return found[-1]
+
+
+def encoding_by(encode: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+    """Return an `encode` of diffusers' form, of pictures or clips in [-1, 1], by another model's encoder."""
+
+    def encoded(pixels: Tensor, *_arguments: Any, **_more: Any) -> Any:
+        clips = pixels if pixels.ndim == 5 else pixels[:, :, None]
+        latents = encode((clips + 1) / 2).to(pixels.dtype)
+        latents = latents if pixels.ndim == 5 else latents[:, :, 0]
+        drawn = SimpleNamespace(mode=lambda: latents, sample=lambda *_, **__: latents)
+        return SimpleNamespace(latent_dist=drawn, latents=latents)
+
+    return encoded
 
 
 def denoiser(pipe: Any) -> torch.nn.Module:

@@ -27,6 +27,12 @@ def scaled(latents: Latents, base: Any) -> Latents:
     return (latents - float(config.get("shift_factor") or 0.0)) * scale
 
 
+def raw(latents: Latents, base: Any) -> Latents:
+    """Undo `scaled`. Raises Unavailable for a VAE whose config is not known."""
+    zero, one = (scaled(torch.full_like(latents, value), base) for value in (0.0, 1.0))
+    return (latents - zero) / (one - zero)
+
+
 def _by_channel(net: Any, config: Any, name: str, like: Tensor) -> Tensor | None:
     """Return numbers by channel, from the config or from what the weights hold, (c, 1, 1, 1); None without."""
     found = config.get(name)

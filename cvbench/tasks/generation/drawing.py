@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cvbench import generators
 from cvbench.core.digest import digest
@@ -18,7 +19,9 @@ from cvbench.data import Dataset
 from cvbench.engine.coding import seeded
 from cvbench.engine.device import runtime, version
 from cvbench.engine.loop import Made, Prepared, Unit, Work, recalled
+from cvbench.engine.subject import Subject
 from cvbench.generators import Condition, Generator, GeneratorEntry, GeneratorLoading, Settings
+from cvbench.generators.spaces import raw
 from cvbench.nets.arithmetic import arithmetic
 from cvbench.store import LATENTS, FileStore, LatentStore, Store
 from cvbench.tasks.generation.request import GenerationRequest, as_prompts, first_frames, prepare_prompt
@@ -30,10 +33,33 @@ FACTS = "facts"
 
 
 @dataclass
+class Conditioner:
+    """A VAE that encodes first frames for a generator, of which `base` is the own one."""
+
+    spec: str
+    subject: Subject
+    base: Subject
+    space: str
+
+    @property
+    def key(self) -> str:
+        """What stands for it."""
+        return digest([self.subject.facts.digest, self.base.facts.digest, self.space])
+
+    def encode(self, videos: Tensor) -> Tensor:
+        """Return raw latents of the own VAE's kind. Raises UnsuitableInput for latents that are no numbers."""
+        latents = self.subject.encode(videos.to(getattr(self.subject.model, "dtype", torch.float32)))
+        if not isinstance(latents, Tensor) or not latents.is_floating_point():
+            raise UnsuitableInput(f"{self.spec} has no continuous latents that a first frame could be coded in")
+        return raw(latents.float(), self.base.model) if self.space == "scaled" else latents.float()
+
+
+@dataclass
 class Source:
     """A generator of a run: built when the first sample lacks latents, dropped when all are there.
 
-    `path` is where its weights lie, `identity` stands for them.
+    `path` is where its weights lie, `identity` stands for them. `conditioner` encodes first frames in place of its own
+    VAE.
     """
 
     name: str
@@ -43,17 +69,20 @@ class Source:
     path: Path | None = None
     identity: str = ""
     revision: str = ""
+    conditioner: "Conditioner | None" = None
 
     @property
     def key(self) -> str:
         """Return what stands for all that decides the latents but sample and seed."""
         made = [self.entry.build, dict(self.entry.config), self.entry.version, self.identity]
-        return digest([made, self.settings.as_dict()])
+        return digest([made, self.settings.as_dict(), *([self.conditioner.key] if self.conditioner else [])])
 
     @cached_property
     def generator(self) -> Generator:
         """Build the generator."""
-        return generators.build(self.entry, GeneratorLoading(self.device, self.settings, self.path, self.entry.config))
+        encoder = self.conditioner.encode if self.conditioner else None
+        loading = GeneratorLoading(self.device, self.settings, self.path, self.entry.config, encoder)
+        return generators.build(self.entry, loading)
 
     @property
     def built(self) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cvbench.core.digest import digest
-from cvbench.core.errors import MissingWeights, UsageError
+from cvbench.core.errors import MissingWeights, Unavailable, UsageError
 from cvbench.core.records import Failure
 from cvbench.data import Dataset
 from cvbench.engine.coding import describe
@@ -15,7 +15,7 @@ from cvbench.engine.ranks import current
 from cvbench.engine.subject import Setting, Subject, subject_of
 from cvbench.generators import Row
 from cvbench.store import Store
-from cvbench.tasks.generation.drawing import Source
+from cvbench.tasks.generation.drawing import Conditioner, Source
 from cvbench.tasks.generation.gate import Gate, gate
 from cvbench.tasks.generation.request import GenerationRequest
 from cvbench.tasks.generation.rows import Decoder
@@ -91,6 +91,9 @@ def line_up(part: Part) -> tuple[list[Decoder], dict[str, Exception]]:
     setting = _with_own_vae(part, own)
     subjects: dict[str, Subject | Exception] = {}
 
+    if (held := part.source.conditioner) is not None:
+        subjects |= {own: held.base, held.spec: held.subject}
+
     def subject(spec: str) -> Subject | Exception:
         if spec not in subjects:
             try:
@@ -116,6 +119,21 @@ def line_up(part: Part) -> tuple[list[Decoder], dict[str, Exception]]:
         else:
             decoders.append(Decoder(row, found, base))
     return decoders, refused
+
+
+def conditioner(part: Part) -> Conditioner | None:
+    """Return what encodes the first frames of a part whose rows ask for their own VAE, None for the generator's own.
+
+    Raises MissingWeights, BadWeights, and Unavailable for a VAE that is not known by its files.
+    """
+    row = part.rows[0]
+    if row.condition != "own" or not row.vae:
+        return None
+    setting = _with_own_vae(part, part.source.entry.vae)
+    subject, base = subject_of(row.vae, setting), subject_of(part.source.entry.vae, setting)
+    if subject.key((1, *part.source.settings.size)) is None:
+        raise Unavailable(f"{row.vae} is not known by its files, so that latents of its own could not be told apart")
+    return Conditioner(row.vae, subject, base, row.space or subject.latents)
 
 
 def _of_base(error: Exception | None, own: str) -> Exception:

@@ -125,6 +125,7 @@ class Assembly:
             "vae": self.decoder.subject.name,
             "decode": self.decoder.row.decode,
             "space": self.decoder.space,
+            "condition": self.decoder.row.condition,
             "base": self.decoder.is_base,
             "frames": self.count,
             "told": self._told(),

@@ -20,7 +20,7 @@ from cvbench.tasks.generation.cost import Cost
 from cvbench.tasks.generation.decoding import Decoding
 from cvbench.tasks.generation.drawing import Drawing, Source
 from cvbench.tasks.generation.gate import Gate
-from cvbench.tasks.generation.lineup import Part, lined_up
+from cvbench.tasks.generation.lineup import Part, conditioner, lined_up
 from cvbench.tasks.generation.pictures import keep_pictures
 from cvbench.tasks.generation.record import Assembly
 from cvbench.tasks.generation.request import GenerationRequest, check, metrics_for, protocol_of
@@ -61,9 +61,13 @@ def parts_of(request: GenerationRequest) -> Iterator[Part]:
     """Yield what is run apart: each generator with its rows on each data set."""
     rows = [generators.parse(name) for name in request.models]
     for dataset in request.samples():
-        for name in dict.fromkeys(row.generator for row in rows):
-            mine = [row for row in rows if row.generator == name]
-            yield part_of(name, dataset, request, mine)
+        for name, own in dict.fromkeys(map(_drawn_by, rows)):
+            yield part_of(name, dataset, request, [row for row in rows if _drawn_by(row) == (name, own)])
+
+
+def _drawn_by(row: Row) -> tuple[str, str]:
+    """Return the generator that draws a row's latents, and the VAE that encodes its first frames."""
+    return row.generator, row.vae if row.condition == "own" else ""
 
 
 def part_of(name: str, dataset: Dataset, request: GenerationRequest, rows: Sequence[Row]) -> Part:
@@ -82,6 +86,7 @@ def drawing_of(part: Part, names: Sequence[str], store: Store, progress: Progres
     """Find a generator's weights, and return what draws with them, or what went wrong."""
     try:
         locate(part)
+        part.source.conditioner = conditioner(part)
     except UsageError:
         raise
     except Exception as error:  # the hub and its libraries raise many kinds

@@ -93,14 +93,14 @@ def test_of_a_batch_only_what_fails_alone_is_lost(
 def test_a_probe_that_fails_on_one_sample_costs_that_metric_alone(
     pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = measuring.compared
+    original = measuring.queued
 
-    def compared(probe: Any, recons: Any, target: torch.Tensor) -> Any:
+    def queued(probe: Any, recons: Any, target: torch.Tensor) -> Any:
         if type(probe).__name__.lower().startswith("ssim") and target.shape[1] > 1:
             raise RuntimeError("CUDA out of memory, say")
         return original(probe, recons, target)
 
-    monkeypatch.setattr(measuring, "compared", compared)
+    monkeypatch.setattr(measuring, "queued", queued)
     for record in reconstruction.run(request(pictures)):
         assert record.scores["psnr"].n == 4
         assert record.scores["ssim"].n == 3

@@ -5,18 +5,20 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Float64, Shaped, UInt8
 from torch import Tensor
 
 from cvbench.core.errors import BadOutput, BadRange, CvbenchError
 from cvbench.core.types import FloatPixels, Pixels, Traits
 from cvbench.engine.clock import MODEL, stage
 from cvbench.nets.arithmetic import arithmetic
+from cvbench.nets.fetching import Row, fetch, is_queued
 from cvbench.nets.tensors import Latents, Video, Videos, Windows
 
 FAR = 0.5  # an output mostly this far outside [0, 1] has the wrong range, not an overshoot
@@ -52,7 +54,7 @@ class Coded(NamedTuple):
 
     It is uint8 where it was to be rounded to 8 bits, else float in [0, 1]. The latents are of all `clips` that were
     coded together, of which this is the one at `place`. `raw` is one that is not rounded, before it was cut to [0, 1];
-    None where that cut nothing.
+    None where that cut nothing. `sight` is what it is still to be judged by, None once it was.
     """
 
     recon: Video | Pixels8
@@ -60,6 +62,7 @@ class Coded(NamedTuple):
     clips: int = 1
     place: int = 0
     raw: Video | None = None
+    sight: Row | None = None
 
 
 def at_rest(clips: Sequence[Pixels | FloatPixels], device: torch.device) -> Batch:
@@ -146,6 +149,7 @@ def code(
     feeding: Feeding = Feeding(),
     *,
     round8: bool = False,
+    later: bool = False,
 ) -> list[Coded]:
     """Encode and decode clips of one size, each as if it were alone; `round8`: to 256 levels, given as uint8.
 
@@ -153,19 +157,19 @@ def code(
     was done before changes a number. The targets stay as they are, whatever a model does to its input.
 
     Raises BadOutput for reconstructions that are no picture of the target's size: of another shape, not finite,
-    constant where the target is not; BadRange for another value range.
+    constant where the target is not; BadRange for another value range. With `later`, a device that works through a
+    queue is not waited for: the caller raises the last three by `judge`, once more was queued.
     """
+    once = partial(_coded, coder, feeding=feeding, round8=round8, later=later and is_queued(targets.device))
     if len(targets) > 1:
-        together, drew = _coded(coder, targets, seeds[0], feeding, round8)
+        together, drew = once(targets, seeds[0])
         if not drew:
             return together
-    return [
-        _coded(coder, target[None], seed, feeding, round8)[0][0] for target, seed in zip(targets, seeds, strict=True)
-    ]
+    return [once(target[None], seed)[0][0] for target, seed in zip(targets, seeds, strict=True)]
 
 
 def _coded(
-    coder: Coder, targets: Videos | Pixels8, seed: int, feeding: Feeding, round8: bool
+    coder: Coder, targets: Videos | Pixels8, seed: int, feeding: Feeding, round8: bool, later: bool
 ) -> tuple[list[Coded], bool]:
     runs = torch.split(targets, feeding.window or targets.shape[2], dim=2)
     parts = [_run(coder, run, seed, feeding.padding) for run in runs]
@@ -174,13 +178,22 @@ def _coded(
     drew = any(each for _, _, each in parts)
     del parts
     with stage("checks"):
-        kept = [finished(recon, target, round8) for recon, target in zip(recons, targets, strict=True)]
+        sights = [_sight(recon, target, later) for recon, target in zip(recons, targets, strict=True)]
+        kept = [finished(recon, round8) for recon in recons]
     raws = [None if round8 or torch.equal(cut, raw) else raw for cut, raw in zip(kept, recons, strict=True)]
     coded = [
-        Coded(recon, latents, len(targets), place, raw)
-        for place, (recon, raw) in enumerate(zip(kept, raws, strict=True))
+        Coded(recon, latents, len(targets), place, raw, sight)
+        for place, (recon, raw, sight) in enumerate(zip(kept, raws, sights, strict=True))
     ]
     return coded, drew
+
+
+def _sight(recon: Video, target: Video | Pixels8, later: bool) -> Row | None:
+    """Return what a reconstruction is to be judged by later, or judge it now."""
+    if later:
+        return fetch(seen(recon, target))
+    check_output(recon, target)
+    return None
 
 
 def _run(coder: Coder, targets: Videos | Pixels8, seed: int, padding: Padding) -> tuple[Videos, Any, bool]:
@@ -212,12 +225,11 @@ def _windows(video: Shaped[Tensor, "3 t h w"]) -> Iterator[slice]:
         yield slice(start, start + frames)
 
 
-def finished(recon: Video, target: Video | Pixels8, round8: bool) -> Video | Pixels8:
-    """Return what a model gave as it is measured: checked, clamped and, with `round8`, rounded, in uint8.
+def finished(recon: Video, round8: bool) -> Video | Pixels8:
+    """Return what a model gave as it is measured: clamped and, with `round8`, rounded, in uint8.
 
-    What the model gave is left as it is: it may be a buffer of its own. Raises BadOutput, BadRange.
+    What the model gave is left as it is: it may be a buffer of its own.
     """
-    check_output(recon, target)
     if not round8:
         return recon.clamp(0, 1)
     levels = torch.empty(recon.shape, dtype=torch.uint8, device=recon.device)
@@ -255,24 +267,35 @@ def cropped(made: object, padded: Sequence[int], targets: Videos | Pixels8) -> V
 def check_output(recon: Video, target: Video | Pixels8) -> None:
     """Raise BadOutput for an output that no average should contain, BadRange for one of another value range."""
     low, high = torch.stack(torch.aminmax(recon)).tolist()  # NaN and infinity are among these where they are anywhere
+    if low >= 0 and high <= 1 and low < high:
+        return
+    judge(seen(recon, target).cpu().numpy())
+
+
+def seen(recon: Video, target: Video | Pixels8) -> Float64[Tensor, " 9"]:
+    """Return what `judge` asks of a reconstruction: extremes of both sides, the share far outside, `_errors`."""
+    extremes = torch.stack([edge.double() for side in (recon, target) for edge in torch.aminmax(side)])
+    outside = torch.zeros(1, dtype=torch.float64, device=recon.device)
+    errors = torch.zeros(4, dtype=torch.float64, device=recon.device)
+    for window in _windows(recon):
+        part = recon[:, window]
+        outside += ((part < -FAR) | (part > 1 + FAR)).sum()
+        errors += _errors(part, in_flight(target[:, window]))
+    return torch.cat([extremes, outside / recon.numel(), errors / recon.numel()])
+
+
+def judge(sight: Float64[np.ndarray, " 9"]) -> None:
+    """Raise what `check_output` raises, from what was seen of a reconstruction."""
+    low, high, darkest, brightest, outside, as_said, as_signed, whole, squares = sight.tolist()
     if not (math.isfinite(low) and math.isfinite(high)):
         raise BadOutput("the reconstruction contains NaN or infinity")
-    if low == high and target.amax() > target.amin():
+    if low == high and brightest > darkest:
         raise BadOutput(f"the reconstruction is constant ({high:.3g}) where the target is not")
-    if low < 0 and _is_signed(recon, target):
+    # it fits its target when it is read as [-1, 1], and does not as [0, 1]
+    if low < 0 and as_signed < LIKELY * as_said and as_signed < LIKELY * (squares - whole * whole):
         raise BadRange("the reconstruction lies in [-1, 1], not in [0, 1]: decode must return (x + 1) / 2")
-    if low < -FAR or high > 1 + FAR:
-        parts = [((part < -FAR) | (part > 1 + FAR)).sum() for part in (recon[:, w] for w in _windows(recon))]
-        outside = float(torch.stack(parts).sum()) / recon.numel()
-        if outside > 0.5:
-            raise BadRange(f"{outside:.0%} of the reconstruction lies far outside [0, 1]: wrong value range?")
-
-
-def _is_signed(recon: Video, target: Video | Pixels8) -> bool:
-    """Tell whether an output fits its target when it is read as [-1, 1], and does not as [0, 1]."""
-    sums = torch.stack([_errors(recon[:, w], in_flight(target[:, w])) for w in _windows(recon)]).sum(0)
-    as_said, as_signed, whole, squares = (sums / recon.numel()).tolist()
-    return bool(as_signed < LIKELY * as_said and as_signed < LIKELY * (squares - whole * whole))
+    if outside > 0.5:
+        raise BadRange(f"{outside:.0%} of the reconstruction lies far outside [0, 1]: wrong value range?")
 
 
 def _errors(recon: Video, target: Video) -> Float[Tensor, " 4"]:

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,11 +23,13 @@ from cvbench.data.scene import scene
 from cvbench.engine.clock import READING, STORE, stage
 from cvbench.engine.coding import describe
 from cvbench.engine.device import readers
+from cvbench.engine.measuring import settled
 from cvbench.engine.ranks import Ranks, current
 from cvbench.engine.readers import Readers, budget_for, threads_for
 from cvbench.engine.shares import Ended, Header, Kept, Lost, Message, Sampled, packed_rows
 from cvbench.engine.shown import cast
 from cvbench.engine.watch import Done, tell
+from cvbench.nets.fetching import Fetched, Row
 from cvbench.store import Store
 
 Progress = Callable[[str, int, int], None]
@@ -108,9 +111,14 @@ class Made(NamedTuple):
 
     sample: Prepared
     unit: Unit
-    rows: Rows
+    rows: Mapping[str, Row]
     errors: Sequence[Exception] = ()
     together: int = 1
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """True while numbers are being copied from a device."""
+        return any(isinstance(row, Fetched) for row in self.rows.values())
 
 
 @runtime_checkable
@@ -176,6 +184,7 @@ class Loop:
     broken: dict[str, Broken] = field(default_factory=dict)
     asides: dict[str, Any] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
+    under_way: deque[Made] = field(default_factory=deque)
     leave: Callable[[], None] = lambda: None
     """Called before a share is left for others, when all of it is known, to add `asides`."""
 
@@ -191,6 +200,7 @@ class Loop:
         for works in self._groups(self._prepared(places)):
             self._work(works)
             self._tell()
+        self._settle(len(self.under_way))
         self.ranks.exchange(self)
         self._sort()
         if self.ranks.assembles:
@@ -349,6 +359,7 @@ class Loop:
             return rows
         try:
             self._work([self.read(sample.index, sample.item)])
+            self._settle(len(self.under_way))
         except CvbenchError as error:
             self.failed.setdefault(unit.owner, []).append((sample.index, _failure(sample.id, error)))
         return unit.rows()
@@ -446,13 +457,24 @@ class Loop:
     def _work(self, group: Sequence[Prepared]) -> None:
         with stage(STORE):
             works = [Work(sample, missing) for sample in group if (missing := self._missing(sample))]
+        earlier = len(self.under_way)
         for made in self.task.make(works) if works else ():
-            self._keep(made)
+            if made.is_on_its_way:
+                self.under_way.append(made)
+            else:
+                self._keep(made)
+        self._settle(earlier)
+
+    def _settle(self, count: int) -> None:
+        """Keep the first of what is on its way from the device, which works on what was queued after it meanwhile."""
+        for _ in range(count):
+            self._keep(self.under_way.popleft())
 
     def _keep(self, made: Made) -> None:
         if made.rows:
             with stage(STORE):
-                made.unit.store.add(made.unit.key, {**made.rows, ENVIRONMENT: np.array(self._where(made))})
+                rows = {column: settled(row) for column, row in made.rows.items()}
+                made.unit.store.add(made.unit.key, {**rows, ENVIRONMENT: np.array(self._where(made))})
         tell(Done(self._label, made.unit.owner, made.sample.id, [describe(error) for error in made.errors]))
         for error in made.errors:
             if self.strict:

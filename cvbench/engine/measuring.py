@@ -15,11 +15,14 @@ from cvbench.engine.clock import stage
 from cvbench.engine.coding import Coded, Pixels8, describe, in_flight
 from cvbench.metrics import METRICS
 from cvbench.nets.arithmetic import arithmetic
+from cvbench.nets.fetching import Fetched, Row, arrived, fetch
 from cvbench.nets.tensors import Video
 from cvbench.probes import (
     FEATURES,
     PLAIN,
     PROBES,
+    DeviceFeatureProbe,
+    DevicePairProbe,
     FeatureProbe,
     PairProbe,
     feature_loading,
@@ -33,8 +36,8 @@ P = TypeVar("P")
 Clip = Video | Pixels8
 """A video in flight or at rest."""
 LARGEST = 256 << 20
-Rows = dict[str, np.ndarray]
-"""By column a row of numbers, or the text that says why there is none."""
+Rows = dict[str, Row]
+"""By column a row of numbers, on its way perhaps, or the text that says why there is none."""
 
 
 class Probes:
@@ -119,13 +122,21 @@ def is_measured(row: np.ndarray) -> bool:
     return row.dtype.kind == "f"
 
 
-def measured(step: Callable[[], np.ndarray]) -> np.ndarray:
-    """Return a row, or as a text why this sample has none: it does not suit the probe, or came out not finite."""
+def measured(step: Callable[[], Row]) -> Row:
+    """Return a row, on its way perhaps, or as a text why this sample has none: it does not suit the probe."""
     try:
-        row = np.asarray(step(), order="C")  # a layout moves the last digit of what is made of it
+        row = step()
     except UnsuitableInput as error:
         return np.array(str(error))
-    return row if np.isfinite(row).all() else np.array("what was measured is not finite")
+    return row if isinstance(row, Fetched) else settled(row)
+
+
+def settled(row: Row) -> np.ndarray:
+    """Return a row that has arrived, or as a text why there is none: it came out not finite."""
+    array = np.asarray(arrived(row), order="C")  # a layout moves the last digit of what is made of it
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        return np.array("what was measured is not finite")
+    return array
 
 
 @dataclass
@@ -150,7 +161,7 @@ def measure_pairs(
         mine = {recon: video for recon, video in recons.items() if name in asked[recon]}
         try:
             with stage(name):
-                rows = compared(probe, mine, target)
+                rows = queued(probe, mine, target)
         except Exception:  # out of memory, say, or a size that it cannot measure: each alone tells which
             rows = {}
         for recon, video in mine.items():
@@ -159,8 +170,8 @@ def measure_pairs(
     return found
 
 
-def _one(probe: PairProbe, recon: Clip, target: Clip) -> np.ndarray:
-    return compared(probe, {"": recon}, target)[""]
+def _one(probe: PairProbe, recon: Clip, target: Clip) -> Row:
+    return queued(probe, {"": recon}, target)[""]
 
 
 def measure_video(probes: Probes, clip: Clip, wanted: Iterable[str]) -> Measured:
@@ -172,8 +183,9 @@ def measure_video(probes: Probes, clip: Clip, wanted: Iterable[str]) -> Measured
     return found
 
 
-def _described(probe: FeatureProbe, clip: Clip) -> np.ndarray:
-    return probe.rows(in_flight(clip))
+def _described(probe: FeatureProbe, clip: Clip) -> Row:
+    video = in_flight(clip)
+    return fetch(probe.values(video)) if isinstance(probe, DeviceFeatureProbe) else probe.rows(video)
 
 
 def measure_latents(probes: Probes, coded: Coded, codebook: int | None, pixels: int, wanted: Iterable[str]) -> Measured:
@@ -188,7 +200,7 @@ def _bits_per_pixel(coded: Coded, codebook: int | None, pixels: int) -> np.ndarr
     return np.array([bits_of(coded.latents, coded.clips, codebook)[coded.place] / pixels])
 
 
-def _add(found: Measured, probes: Probes, name: str, step: Callable[[], np.ndarray]) -> None:
+def _add(found: Measured, probes: Probes, name: str, step: Callable[[], Row]) -> None:
     try:
         found.rows[probes.column(name)] = measured(step)
     except Exception as error:  # a network library may raise anything: the others go on
@@ -196,17 +208,25 @@ def _add(found: Measured, probes: Probes, name: str, step: Callable[[], np.ndarr
 
 
 def compared(probe: PairProbe, recons: Mapping[str, Clip], target: Clip) -> dict[str, np.ndarray]:
-    """Return a pair probe's row of each reconstruction, window by window of frames, each in flight for that time alone.
+    """Return a pair probe's row of each reconstruction. Raises UnsuitableInput for frames that it cannot measure."""
+    return {name: arrived(row) for name, row in queued(probe, recons, target).items()}
 
-    Raises UnsuitableInput for frames that it cannot measure.
-    """
-    pieces: dict[str, list[np.ndarray]] = {name: [] for name in recons}
+
+def queued(probe: PairProbe, recons: Mapping[str, Clip], target: Clip) -> dict[str, Row]:
+    """Queue what `compared` returns, window by window of frames, each in flight for that time alone."""
+    measure = probe.values if isinstance(probe, DevicePairProbe) else probe.rows
+    pieces: dict[str, list[Any]] = {name: [] for name in recons}
     with arithmetic():
         for window in _windows(probe, target) if recons else ():
             prepared: Any = probe.prepare(in_flight(target[:, window]))
             for name, recon in recons.items():
-                pieces[name].append(probe.rows(in_flight(recon[:, window]), prepared))
-    return {name: np.concatenate(parts) for name, parts in pieces.items()}
+                pieces[name].append(measure(in_flight(recon[:, window]), prepared))
+    return {name: _joined(parts) for name, parts in pieces.items()}
+
+
+def _joined(parts: Sequence[Any]) -> Row:
+    """Return one row of a probe's pieces, fetched in one copy where they are on a device."""
+    return fetch(torch.cat(list(parts))) if isinstance(parts[0], torch.Tensor) else np.concatenate(parts)
 
 
 def _windows(probe: PairProbe, target: Clip) -> Iterator[slice]:

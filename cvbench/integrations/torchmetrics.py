@@ -343,7 +343,8 @@ class PytorchFid:
 
     def rows(self, video: Video) -> np.ndarray:
         """One row a frame."""
-        return in_batches(frames_of(video), self._features, self.device)
+        found: np.ndarray = in_batches(frames_of(video), self._features, self.device).cpu().numpy()
+        return found
 
     def _features(self, frames: Tensor) -> Tensor:
         (features,) = self.net(prepare(frames.float()))

@@ -53,6 +53,15 @@ class PairProbe(Protocol):
         ...
 
 
+@runtime_checkable
+class DevicePairProbe(PairProbe, Protocol):
+    """One whose numbers stay on the device until the caller fetches them: `rows` are those, waited for."""
+
+    def values(self, recon: "Video", prepared: Any) -> "torch.Tensor":
+        """Measure a reconstruction of that target; raises BadOutput when it has another shape."""
+        ...
+
+
 @dataclass(frozen=True)
 class ProbeEntry:
     """What is known of a probe without loading it.
@@ -222,6 +231,15 @@ class FeatureProbe(Protocol):
     version: str
 
     def rows(self, video: "Video") -> FeatureRows:
+        """Measure a video; raises UnsuitableInput for a length that the network cannot take."""
+        ...
+
+
+@runtime_checkable
+class DeviceFeatureProbe(FeatureProbe, Protocol):
+    """One whose numbers stay on the device until the caller fetches them: `rows` are those, waited for."""
+
+    def values(self, video: "Video") -> "torch.Tensor":
         """Measure a video; raises UnsuitableInput for a length that the network cannot take."""
         ...
 

@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Float32, Shaped, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
@@ -46,13 +46,25 @@ State = dict[str, Tensor]
 Embed = Callable[[Tensor], Tensor]
 
 
-def in_batches(items: Shaped[Tensor, "n ..."], embed: Embed, device: torch.device) -> FeatureRows:
-    """Return `embed` of all items, computed in batches of one size on the device."""
+class OnDevice:
+    """A feature probe whose network leaves its numbers on the device."""
+
+    def values(self, video: Video) -> Float32[Tensor, "n d"]:
+        """Return one row a frame, a clip or a prefix, on the device."""
+        raise NotImplementedError
+
+    def rows(self, video: Video) -> FeatureRows:
+        """Return them as an array."""
+        found: np.ndarray = self.values(video).cpu().numpy()
+        return found
+
+
+def in_batches(items: Shaped[Tensor, "n ..."], embed: Embed, device: torch.device) -> Float32[Tensor, "n d"]:
+    """Return `embed` of all items, computed in batches of one size on the device, where it stays."""
     size = FRAMES_AT_ONCE.get(device.type, MORE_FRAMES)
     with arithmetic():
-        parts = [embed(_filled(part, size).to(device))[: len(part)].float().cpu() for part in torch.split(items, size)]
-    rows: np.ndarray = torch.cat(parts).numpy()
-    return rows
+        parts = [embed(_filled(part, size).to(device))[: len(part)].float() for part in torch.split(items, size)]
+    return torch.cat(parts)
 
 
 def _filled(part: Tensor, size: int) -> Tensor:
@@ -75,19 +87,19 @@ def pictures(frames: Frames) -> list[Image.Image]:
     return [Image.fromarray(frame.numpy()) for frame in eight_bits(frames).permute(0, 2, 3, 1).cpu().contiguous()]
 
 
-class Inception:
+class Inception(OnDevice):
     """Inception-v3's 2048 pooled features of each frame, as pytorch-fid has them (FID; Heusel et al. 2017)."""
 
     def __init__(self, net: nn.Module, version: str, device: torch.device, resize: str = "torch") -> None:
         self.net, self.version, self.device = net, version, device
         self.prepare = prepare_tf1 if resize == "tf1" else prepare
 
-    def rows(self, video: Video) -> FeatureRows:
+    def values(self, video: Video) -> Float32[Tensor, "n d"]:
         """One row a frame."""
         return in_batches(frames_of(video), lambda frames: self.net(self.prepare(frames.float())), self.device)
 
 
-class I3d:
+class I3d(OnDevice):
     """I3D's 400 Kinetics logits of a clip, before softmax, averaged over time (FVD; Unterthiner et al. 2018).
 
     `preprocessing` is a key of `cvbench.nets.i3d.PREPROCESSING`; pixels are rounded to 8 bits before it.
@@ -97,40 +109,39 @@ class I3d:
         self.net, self.version, self.device = net, version, device
         self.preprocess = i3d.PREPROCESSING[preprocessing]
 
-    def rows(self, video: Video) -> FeatureRows:
+    def values(self, video: Video) -> Float32[Tensor, "n d"]:
         """One row for the clip. Raises UnsuitableInput for fewer than 9 frames."""
         if video.shape[1] < i3d.LEAST_FRAMES:
             raise UnsuitableInput(
                 f"FVD and KVD need clips of at least {i3d.LEAST_FRAMES} frames, got {video.shape[1]}; 16 are customary"
             )
         with arithmetic():
-            return self.logits(self.prepared(video))
+            return self._logits(self.prepared(video))
 
     def prepared(self, video: Video) -> Float[Tensor, "1 3 t 224 224"]:
         """Return a clip as the network takes it."""
         clip = eight_bits(video)[None]
         return torch.cat([self.preprocess(part.to(self.device)) for part in torch.split(clip, MORE_FRAMES, 2)], 2)
 
-    def logits(self, clip: Float[Tensor, "1 3 t 224 224"]) -> FeatureRows:
-        """Return the network's row of a prepared clip."""
-        logits: np.ndarray = self.net(clip).float().cpu().numpy()
-        return logits
+    def _logits(self, clip: Float[Tensor, "1 3 t 224 224"]) -> Float32[Tensor, "1 400"]:
+        logits: Tensor = self.net(clip)
+        return logits.float()
 
 
 class I3dPrefixes(I3d):
     """The same of the first 10, 11, … frames of a clip, up to all of them, one row each."""
 
-    def rows(self, video: Video) -> FeatureRows:
+    def values(self, video: Video) -> Float32[Tensor, "n d"]:
         """One row a prefix. Raises UnsuitableInput for fewer than 10 frames."""
         if video.shape[1] < FIRST_PREFIX:
             raise UnsuitableInput(f"FVD of prefixes needs clips of {FIRST_PREFIX} frames, got {video.shape[1]}")
         with arithmetic():
             clip = self.prepared(video)
             ends = range(FIRST_PREFIX, video.shape[1] + 1)
-            return np.concatenate([self.logits(clip[:, :, :end]) for end in ends])
+            return torch.cat([self._logits(clip[:, :, :end]) for end in ends])
 
 
-class ClipNetwork:
+class ClipNetwork(OnDevice):
     """CLIP's embeddings of frames and of texts, of unit length (Radford et al. 2021; networks of open_clip).
 
     Frames are resized and cropped as CLIP's own preprocessing does; texts longer than 77 tokens are cut there.
@@ -143,13 +154,14 @@ class ClipNetwork:
         self.preprocess = open_clip.image_transform(cast(nn.Module, net.visual).image_size, is_train=False)
         self.tokenize = open_clip.get_tokenizer(name)
 
-    def rows(self, video: Video) -> FeatureRows:
+    def values(self, video: Video) -> Float32[Tensor, "n d"]:
         """One row a frame."""
         return in_batches(frames_of(video), self._images, self.device)
 
     def text_rows(self, prompts: Sequence[str]) -> FeatureRows:
         """One row a prompt."""
-        return in_batches(self.tokenize(list(prompts)), self._texts, self.device)
+        found: np.ndarray = in_batches(self.tokenize(list(prompts)), self._texts, self.device).cpu().numpy()
+        return found
 
     def _images(self, frames: Frames) -> Tensor:
         prepared = torch.stack([self.preprocess(picture) for picture in pictures(frames)])
@@ -178,7 +190,7 @@ def middle_square(picture: Image.Image) -> Image.Image:
     return picture.crop((left, top, left + side, top + side))
 
 
-class Squeezed:
+class Squeezed(OnDevice):
     """A network's row of each frame squeezed to 224×224: DreamSim's embedding (PIC), DINOv2's class token (FDD).
 
     DreamSim's are of unit length: 1 - cosine of two is their DreamSim distance.
@@ -187,7 +199,7 @@ class Squeezed:
     def __init__(self, net: nn.Module, version: str, device: torch.device) -> None:
         self.net, self.version, self.device = net, version, device
 
-    def rows(self, video: Video) -> FeatureRows:
+    def values(self, video: Video) -> Float32[Tensor, "n d"]:
         """One row a frame, resized by Pillow whatever its aspect ratio, as dreamsim and dgm-eval do."""
         return in_batches(frames_of(video), lambda frames: self.net(self._prepared(frames)), self.device)
 

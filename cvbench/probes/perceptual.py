@@ -2,10 +2,10 @@
 
 import importlib.util
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
@@ -13,8 +13,8 @@ from torch import Tensor
 from cvbench.core.errors import Unavailable, UnsuitableInput
 from cvbench.nets.backbones import Backbone, Net
 from cvbench.nets.tensors import Video
-from cvbench.probes import PROBES, Rows
-from cvbench.probes.pixel import check_shape
+from cvbench.probes import PROBES
+from cvbench.probes.pixel import OnDevice, check_shape
 from cvbench.weights import fit, read_tensors
 
 SHIFT = (-0.030, -0.088, -0.188)
@@ -31,7 +31,7 @@ class Features(NamedTuple):
     frames: list[list[Float[Tensor, "positions channels"]]]
 
 
-class Lpips:
+class Lpips(OnDevice):
     """Learned perceptual distance, version 0.1, of each frame; 0 for equal frames.
 
     Pixels in [0, 1] become the [-1, 1] that the published networks take. `backbone` is the state dict of
@@ -67,18 +67,17 @@ class Lpips:
             raise UnsuitableInput(f"LPIPS ({self.net}) needs sides of {least} px or more, got {height}×{width}")
         return Features(target.shape, [list(self._unit_features(frame)) for frame in target.unbind(1)])
 
-    def rows(self, recon: Video, prepared: Features) -> Rows:
+    @torch.inference_mode()
+    def values(self, recon: Video, prepared: Features) -> Float64[Tensor, " t"]:
         """LPIPS of each frame."""
-        found: np.ndarray = self.layers(recon, prepared).sum(-1)
-        return found
+        return reduce(torch.add, self.layers(recon, prepared).unbind(-1))
 
     @torch.inference_mode()
-    def layers(self, recon: Video, prepared: Features) -> Float64[np.ndarray, "t layers"]:
+    def layers(self, recon: Video, prepared: Features) -> Float64[Tensor, "t layers"]:
         """Return what each layer adds to each frame's distance."""
         check_shape(recon, prepared.shape)
         frames = zip(recon.unbind(1), prepared.frames, strict=True)
-        found: np.ndarray = torch.stack([self._distances(frame, target) for frame, target in frames]).cpu().numpy()
-        return found
+        return torch.stack([self._distances(frame, target) for frame, target in frames])
 
     def _distances(self, frame: Float[Tensor, "3 h w"], target: list[Tensor]) -> Float64[Tensor, " layers"]:
         layers = zip(self._unit_features(frame), target, self.heads, strict=True)

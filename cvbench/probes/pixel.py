@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from cvbench.core.errors import BadOutput, UnsuitableInput
@@ -62,7 +64,20 @@ def ms_ssim(recon: Video, target: Video) -> Rows:
     return probe.rows(recon, probe.prepare(target))
 
 
-class Psnr:
+class OnDevice:
+    """A pair probe that works where its frames are."""
+
+    def values(self, recon: Video, prepared: Any) -> Float64[Tensor, " values"]:
+        """Return one number a frame, or a change between frames, on the device."""
+        raise NotImplementedError
+
+    def rows(self, recon: Video, prepared: Any) -> Float64[np.ndarray, " values"]:
+        """Return them as an array."""
+        found: np.ndarray = self.values(recon, prepared).cpu().numpy()
+        return found
+
+
+class Psnr(OnDevice):
     """The probe behind `psnr`."""
 
     version = PROBES["psnr"].version
@@ -73,12 +88,12 @@ class Psnr:
         return target
 
     @torch.inference_mode()
-    def rows(self, recon: Video, prepared: Tensor) -> Rows:
+    def values(self, recon: Video, prepared: Tensor) -> Float64[Tensor, " t"]:
         """PSNR of each frame in dB."""
         check_shape(recon, prepared.shape)
         frames = zip(recon.unbind(1), prepared.unbind(1), strict=True)
         mse = torch.stack([(_floats(x) - _floats(y)).double().square_().mean() for x, y in frames])
-        return _numbers((-10 * mse.log10()).clamp(max=CEILING))
+        return (-10 * mse.log10()).clamp(max=CEILING)
 
 
 class Centred(NamedTuple):
@@ -106,7 +121,7 @@ class Target(NamedTuple):
     frames: list[list[list[Strip]]]
 
 
-class Ssim:
+class Ssim(OnDevice):
     """The probe behind `ssim`: the target's windowed means are computed once for all models."""
 
     version = PROBES["ssim"].version
@@ -119,14 +134,14 @@ class Ssim:
         return Target(target.shape, [[_target_strips(_floats(frame))] for frame in target.unbind(1)])
 
     @torch.inference_mode()
-    def rows(self, recon: Video, prepared: Target) -> Rows:
+    def values(self, recon: Video, prepared: Target) -> Float64[Tensor, " t"]:
         """SSIM of each frame."""
         check_shape(recon, prepared.shape)
         frames = zip(recon.unbind(1), prepared.frames, strict=True)
-        return _numbers(torch.stack([_mean_similarity(_floats(frame), scales[0]) for frame, scales in frames]))
+        return torch.stack([_mean_similarity(_floats(frame), scales[0]) for frame, scales in frames]).double()
 
 
-class MsSsim:
+class MsSsim(OnDevice):
     """The probe behind `ms_ssim`."""
 
     version = PROBES["ms-ssim"].version
@@ -140,12 +155,19 @@ class MsSsim:
         return Target(target.shape, frames)
 
     @torch.inference_mode()
-    def rows(self, recon: Video, prepared: Target) -> Rows:
+    def values(self, recon: Video, prepared: Target) -> Float64[Tensor, " t"]:
         """MS-SSIM of each frame."""
         check_shape(recon, prepared.shape)
         frames = zip(recon.unbind(1), prepared.frames, strict=True)
         terms = torch.stack([_scale_terms(_floats(frame), scales) for frame, scales in frames])
-        return _numbers((terms.clamp(min=0) ** terms.new_tensor(SCALE_WEIGHTS)).prod(-1))
+        powers = terms.clamp(min=0) ** constants(SCALE_WEIGHTS, terms.dtype, terms.device)
+        return powers.prod(-1).double()
+
+
+@cache
+def constants(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Float[Tensor, " n"]:
+    """Return numbers on a device, brought there once: each time would make the program wait for it."""
+    return torch.tensor(values, dtype=dtype, device=device)
 
 
 def check_shape(recon: Video, wanted: torch.Size) -> None:
@@ -173,10 +195,6 @@ def _check_sides(metric: str, target: Video, least: int) -> None:
 def _floats(frame: Tensor) -> Tensor:
     """Return the frame in float32, or in float64 if it is so already."""
     return frame.to(torch.promote_types(frame.dtype, torch.float32))
-
-
-def _numbers(values: Tensor) -> Rows:
-    return values.double().cpu().numpy()
 
 
 def _scales(frame: Frame) -> Iterator[Frame]:

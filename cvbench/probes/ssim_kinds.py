@@ -1,5 +1,7 @@
 """SSIM as other projects compute it: five things have that name (the first, Gaussian and valid, is in `pixel`)."""
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -8,16 +10,15 @@ from torch import Tensor
 
 from cvbench.core.errors import UnsuitableInput
 from cvbench.nets.tensors import Video
-from cvbench.probes.pixel import RADIUS, SIGMA, Ssim, check_shape
+from cvbench.probes.pixel import RADIUS, SIGMA, OnDevice, Ssim, check_shape, constants
 
 Maps = Float64[Tensor, "3 h w"]
-Rows = Float64[np.ndarray, " t"]
 K1, K2 = 0.01, 0.03
 FULL = 256
 """Side in pixels that `SsimDown` brings frames near to."""
 
 
-class SsimDown:
+class SsimDown(OnDevice):
     """SSIM of frames averaged by round(min side / 256), at least 1: as the probe `ssim` up to 383 px.
 
     Wang's own code scales so; piq and VidTok's evaluation follow it.
@@ -29,15 +30,14 @@ class SsimDown:
     def __init__(self) -> None:
         self.plain = Ssim()
 
-    def prepare(self, target: Video) -> tuple[torch.Size, object]:
+    def prepare(self, target: Video) -> tuple[torch.Size, Any]:
         """Return the scaled target's windowed means. Raises UnsuitableInput for sides below 11 px."""
         return target.shape, self.plain.prepare(scaled(target))
 
-    def rows(self, recon: Video, prepared: tuple[torch.Size, object]) -> Rows:
+    def values(self, recon: Video, prepared: tuple[torch.Size, Any]) -> Float64[Tensor, " t"]:
         """SSIM of each frame."""
         check_shape(recon, prepared[0])
-        rows: np.ndarray = self.plain.rows(scaled(recon), prepared[1])  # type: ignore[arg-type]
-        return rows
+        return self.plain.values(scaled(recon), prepared[1])
 
 
 def scaled(video: Video) -> Float[Tensor, "3 t _h _w"]:
@@ -46,14 +46,14 @@ def scaled(video: Video) -> Float[Tensor, "3 t _h _w"]:
     return F.avg_pool2d(video, factor) if factor > 1 else video
 
 
-class WindowedSsim:
+class WindowedSsim(OnDevice):
     """SSIM of each frame by windows of a given weight, in float64: of `uniform7`, `padded` and `padded_signed`."""
 
     version = "1"
     frames_at_once = 16
 
     def __init__(self, taps: Float64[np.ndarray, " k"], *, sample: bool, mirrored: bool, signed: bool) -> None:
-        self.taps, self.mirrored, self.signed = torch.from_numpy(taps), mirrored, signed
+        self.taps, self.mirrored, self.signed = tuple(taps.tolist()), mirrored, signed
         self.norm = len(taps) ** 2 / (len(taps) ** 2 - 1) if sample else 1.0
 
     def prepare(self, target: Video) -> Video:
@@ -64,12 +64,11 @@ class WindowedSsim:
         return target
 
     @torch.inference_mode()
-    def rows(self, recon: Video, prepared: Video) -> Rows:
+    def values(self, recon: Video, prepared: Video) -> Float64[Tensor, " t"]:
         """SSIM of each frame."""
         check_shape(recon, prepared.shape)
         frames = zip(recon.unbind(1), prepared.unbind(1), strict=True)
-        found: np.ndarray = torch.stack([self._similarity(*map(self._ranged, pair)) for pair in frames]).cpu().numpy()
-        return found
+        return torch.stack([self._similarity(*map(self._ranged, pair)) for pair in frames])
 
     def _ranged(self, frame: Float[Tensor, "3 h w"]) -> Maps:
         return (2 * frame.double() - 1).clamp(-1, 1) if self.signed else frame.double()
@@ -85,7 +84,7 @@ class WindowedSsim:
         return mean
 
     def _windowed(self, maps: Float64[Tensor, "n 3 h w"]) -> Float64[Tensor, "n 3 _h _w"]:
-        taps = self.taps.to(maps.device)
+        taps = constants(self.taps, maps.dtype, maps.device)
         if self.mirrored:
             maps = F.pad(maps, [len(taps) // 2] * 4, mode="reflect")
         flat = maps.flatten(0, 1)[:, None]

@@ -14,7 +14,7 @@ from cvbench.core.errors import BadRange, CvbenchError
 from cvbench.core.records import DataFacts, RunRecord
 from cvbench.core.run import Run
 from cvbench.engine import pictures, speed
-from cvbench.engine.coding import Batch, Coded, Feeding, at_rest, code, describe, quantize, to_videos
+from cvbench.engine.coding import Batch, Coded, Feeding, at_rest, code, describe, judge, quantize, to_videos
 from cvbench.engine.device import device_name, now, runtime
 from cvbench.engine.loop import Made, Prepared, Progress, Unit, Work, silent
 from cvbench.engine.measuring import (
@@ -33,6 +33,7 @@ from cvbench.engine.shown import Showing, Side, fitting
 from cvbench.engine.subject import Listed, Subject
 from cvbench.engine.watch import Working, tell
 from cvbench.metrics import resolve
+from cvbench.nets.fetching import Row, arrived
 from cvbench.store import FileStore, Store
 from cvbench.tasks.assembly import Stored, inapplicable, no_rows, reduced, sample_record, stored_of
 from cvbench.tasks.request import (
@@ -194,7 +195,7 @@ class Reconstruction(DataTask):
         asked = self._asked(unit, work) if unit else []
         found = measure_latents(self.probes, made, subject.traits.codebook, math.prod(work.sample.shape), asked)
         self.kept_shots.keep(work.sample, subject, made)
-        return Reconstructed(made.recon, found, made.clips, made.raw)
+        return Reconstructed(made.recon, found, made.clips, made.raw, made.sight)
 
     def _coded(
         self, subject: Subject, works: Sequence[Work], targets: Batch, wanted: Sequence[int]
@@ -224,10 +225,10 @@ class Reconstruction(DataTask):
     def _measuring_memory(self, subject: Subject, targets: Batch, seeds: Sequence[int]) -> list[Coded]:
         """Code samples, and see on a GPU whether more would fit."""
         if self.device.type != "cuda":
-            return code(subject, targets, seeds, self.feeding, round8=self.rounds)
+            return code(subject, targets, seeds, self.feeding, round8=self.rounds, later=True)
         before, free = torch.cuda.memory_allocated(self.device), free_on(self.device)
         torch.cuda.reset_peak_memory_stats(self.device)
-        made = code(subject, targets, seeds, self.feeding, round8=self.rounds)
+        made = code(subject, targets, seeds, self.feeding, round8=self.rounds, later=True)
         taken = torch.cuda.max_memory_allocated(self.device) - before
         t, h, w = targets.shape[2:]
         self.batches.held((t, h, w), len(targets), taken, free)
@@ -260,10 +261,24 @@ class Reconstruction(DataTask):
             if owner in refused:
                 continue
             features = measure_video(self.probes, sides[owner].features, asked[owner])
+            if lost := self._refused(owner, work.sample, made[owner].sight):
+                yield Made(work.sample, unit, {}, [lost])
+                continue
             parts = [pairs[owner], features, made[owner].of_latents]
             rows = {column: row for part in parts for column, row in part.rows.items()}
             errors = [named(name, error) for part in parts for name, error in part.failed.items()]
             yield Made(work.sample, unit, rows, errors, made[owner].together)
+
+    def _refused(self, owner: str, sample: Prepared, sight: Row | None) -> Exception | None:
+        """Return why a reconstruction is none, where that was left until its probes were queued."""
+        try:
+            if sight is not None:
+                judge(arrived(sight))
+        except CvbenchError as error:
+            if isinstance(error, BadRange):
+                self.loop.give_up(owner, error, sample)
+            return error
+        return None
 
     def _sides(
         self, showing: Showing, made: Mapping[str, "Reconstructed"]
@@ -472,6 +487,7 @@ class Reconstructed(NamedTuple):
     of_latents: Measured
     together: int
     raw: Clip | None = None
+    sight: Row | None = None
 
 
 @dataclass

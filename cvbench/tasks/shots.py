@@ -9,23 +9,34 @@ from cvbench.core.types import Pixels
 from cvbench.engine.coding import Coded
 from cvbench.engine.loop import Prepared
 from cvbench.engine.subject import Subject
+from cvbench.nets.fetching import Row, arrived, fetch
 
 Shown = tuple[Pixels, np.ndarray | None]
 """A reconstruction in 8 bits, and its latents where they can be shown."""
+Shot = tuple[Row, Row | None]
+"""The same, on its way from the device perhaps."""
 
 
 def shown(coded: Coded) -> Shown:
     """Return what a picture takes of a coded clip."""
+    return _arrived(_shot(coded))
+
+
+def _arrived(shot: Shot) -> Shown:
+    recon, latents = shot
+    return arrived(recon), None if latents is None else arrived(latents)
+
+
+def _shot(coded: Coded) -> Shot:
     recon = coded.recon if coded.recon.dtype == torch.uint8 else (coded.recon * 255).round().byte()
-    return recon.cpu().numpy(), _array(coded.latents, coded.place)
+    return fetch(recon), _latents(coded.latents, coded.place)
 
 
-def _array(latents: Any, place: int) -> np.ndarray | None:
+def _latents(latents: Any, place: int) -> Row | None:
     if not isinstance(latents, torch.Tensor):
         return None
     mine = latents[place]
-    array: np.ndarray = (mine.float() if mine.is_floating_point() else mine).cpu().numpy()
-    return array
+    return fetch(mine.float() if mine.is_floating_point() else mine)
 
 
 class Shots:
@@ -33,14 +44,14 @@ class Shots:
 
     def __init__(self, budget: int) -> None:
         self.left = budget
-        self.made: dict[tuple[int, str], Shown] = {}
+        self.made: dict[tuple[int, str], Shot] = {}
         self.targets: dict[int, Pixels] = {}
 
     def keep(self, sample: Prepared, subject: Subject, coded: Coded) -> None:
         """Keep what a model made, where there is room."""
         if self.left <= 0 or sample.pixels is None:
             return
-        recon, latents = made = shown(coded)
+        recon, latents = made = _shot(coded)
         self.left -= recon.nbytes + (0 if latents is None else latents.nbytes)
         self.left -= 0 if sample.index in self.targets else sample.pixels.nbytes
         if self.left >= 0:
@@ -49,7 +60,8 @@ class Shots:
 
     def find(self, sample: Prepared, subject: Subject) -> Shown | None:
         """Return what a model made of a sample, if it was kept."""
-        return self.made.get((sample.index, subject.name))
+        shot = self.made.get((sample.index, subject.name))
+        return None if shot is None else _arrived(shot)
 
     def target(self, sample: Prepared) -> Pixels | None:
         """Return a sample's pixels, if they were kept."""

@@ -17,12 +17,13 @@ from cvbench.core.run import Run
 from cvbench.core.types import Traits
 from cvbench.engine.coding import check_output, cropped, decoded, encoded, pad, to_videos
 from cvbench.engine.device import now, runtime
-from cvbench.engine.loop import Made, Prepared, Progress, Rows, Unit, Work, silent
+from cvbench.engine.loop import Made, Prepared, Progress, Unit, Work, silent
 from cvbench.engine.measuring import Probes, measure_pairs
 from cvbench.engine.ranks import current
 from cvbench.engine.shown import Showing
 from cvbench.metrics import METRICS, resolve
 from cvbench.metrics import latents as latent_statistics
+from cvbench.nets.fetching import Row
 from cvbench.nets.tensors import Video, Videos
 from cvbench.probes import PROBES
 from cvbench.store import FileStore, Store
@@ -172,12 +173,13 @@ class CrossDecodingTask(DataTask):
 
     def _measured(
         self, cross: CrossDecoding, views: "CodedViews", missing: frozenset[str]
-    ) -> tuple[Rows, list[Exception]]:
+    ) -> tuple[dict[str, Row], list[Exception]]:
         target, recon = views.target(cross), views.decoded(cross)
         names = [name for column, name in self.probes.columns().items() if column in missing]
         found = measure_pairs(self.probes, {"": recon}, target, {"": names})[""]
         latents = {LATENTS: views.sums(cross)} if LATENTS in missing else {}
-        return {**found.rows, **latents}, [named(name, error) for name, error in found.failed.items()]
+        rows: dict[str, Row] = {**found.rows, **latents}
+        return rows, [named(name, error) for name, error in found.failed.items()]
 
     # how the records are assembled
 

@@ -14,8 +14,9 @@ from cvbench.core.run import Run
 from cvbench.engine import speed
 from cvbench.engine.coding import decoded, describe
 from cvbench.engine.device import device_name, runtime
-from cvbench.engine.loop import Prepared, Progress, Rows, silent
+from cvbench.engine.loop import Prepared, Progress, silent
 from cvbench.engine.measuring import measure_pairs
+from cvbench.nets.fetching import Row
 from cvbench.store import Store
 from cvbench.tasks.crossdecoding.plan import CrossDecoding, mismatch, other_form
 from cvbench.tasks.crossdecoding.task import CodedViews, CrossDecodingTask, run_crossed
@@ -74,7 +75,7 @@ class DropInTask(CrossDecodingTask):
 
     def _measured(
         self, cross: CrossDecoding, views: CodedViews, missing: frozenset[str]
-    ) -> tuple[Rows, list[Exception]]:
+    ) -> tuple[dict[str, Row], list[Exception]]:
         target = views.decoded(replace(cross, decoder=self.base))
         recon = target if cross.is_own else views.decoded(cross)
         names = [name for column, name in self.probes.columns().items() if column in missing]

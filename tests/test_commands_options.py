@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ from conftest import scored
 from test_core_records import record
 
 from cvbench.cli import cli, run_program
-from cvbench.commands import COMMANDS
+from cvbench.commands import COMMANDS, console
 from cvbench.commands.options import count_of, data_names, metric_names, model_names
 from cvbench.core.errors import UnknownName, UsageError
 from cvbench.core.records import read_records
@@ -114,16 +115,32 @@ def test_an_option_that_asks_for_what_happens_anyway_is_taken(
     assert run_program([*line, *FAST, "--batch", "auto"]) in (0, 3)
 
 
-def test_every_folder_that_is_written_to_has_a_short_name() -> None:
+@pytest.mark.parametrize(("long", "short", "least"), [("--out", "-o", 9), ("--quiet", "-q", 7), ("--data", "-d", 3)])
+def test_one_option_has_one_short_name(long: str, short: str, least: int) -> None:
     def options(command: click.Command) -> Iterator[click.Parameter]:
         yield from command.params
         for inner in command.commands.values() if isinstance(command, click.Group) else ():
             yield from options(inner)
 
     commands = [found for name in COMMANDS if (found := cli.get_command(click.Context(cli), name))]
-    outs = [option.opts for command in commands for option in options(command) if "--out" in option.opts]
-    assert len(outs) >= 9
-    assert all("-o" in names for names in outs)
+    found = [option.opts for command in commands for option in options(command) if long in option.opts]
+    assert len(found) >= least
+    assert all(short in names for names in found)
+
+
+def test_quiet_shows_no_progress_and_may_stand_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(console, "_lines", lambda: nullcontext("lines"))
+    explain = cli.get_command(click.Context(cli), "explain")
+    assert explain is not None
+
+    def shown(*words: str) -> bool:
+        with explain.make_context("explain", ["cvvae-2405", "cvbench-1", *words]), console.progress_bar() as progress:
+            return progress == "lines"
+
+    assert (shown(), shown("-q")) == (True, False)
+    Path("cvbench.toml").write_text("[defaults.explain]\nquiet = true\n")
+    assert not shown()
 
 
 def test_names_that_hold_what_was_typed_are_near(capsys: pytest.CaptureFixture[str]) -> None:

@@ -88,13 +88,27 @@ class Report(Protocol):
         """Report what is being done."""
 
 
+QUIET = f"{__name__}.quiet"
+"""By which a command line remembers --quiet."""
+
+
+def _hush(context: click.Context, _: click.Parameter, quiet: bool) -> None:
+    context.meta[QUIET] = quiet
+
+
+quiet = click.option(
+    "--quiet", "-q", is_flag=True, expose_value=False, callback=_hush, help="No progress: results and errors alone."
+)
+"""The option of every command that shows progress and has nothing else to be quiet about."""
+
+
 @contextlib.contextmanager
 def progress_bar(shown: bool = True) -> Iterator[Report]:
     """Show progress on stderr while work is done: a bar with the time left to a person, to a log a line a minute."""
     from rich.console import Console
 
-    console = Console(stderr=True)
-    if not shown:
+    console, context = Console(stderr=True), click.get_current_context(silent=True)
+    if not shown or (context and context.meta.get(QUIET)):
         yield State()
     elif console.is_terminal:
         with _bar(console) as report:

@@ -97,7 +97,7 @@ def _read(command: click.Command, options: Options) -> dict[str, Any]:
 
 
 def _options(command: click.Command) -> list[click.Option]:
-    return [option for option in command.params if isinstance(option, click.Option) and option.expose_value]
+    return [option for option in command.params if isinstance(option, click.Option) and option.name != "profile"]
 
 
 def _names(option: click.Option) -> list[str]:

@@ -9,7 +9,7 @@ import click
 
 from cvbench import report
 from cvbench.commands.codes import DONE, INCOMPLETE
-from cvbench.commands.console import echo, line, progress_bar
+from cvbench.commands.console import echo, line, progress_bar, quiet
 from cvbench.commands.options import changes_of, check_folder, data_names, metric_names, model_names, weights_of
 from cvbench.compare.walk_text import walk_csv, walk_json, walk_markdown
 from cvbench.compare.walked import Walked, walked
@@ -46,6 +46,7 @@ FORMATS = {"csv": walk_csv, "json": walk_json}
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), help="Write explain.md, .csv, .json and .html there, too."
 )
+@quiet
 def command(first: str, second: str, **given: Any) -> int:
     """Say why two protocols give different numbers: walk from A to B, one field of the protocol after another.
 

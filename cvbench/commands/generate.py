@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from cvbench.commands.codes import DONE, INCOMPLETE
-from cvbench.commands.console import line, progress_bar
+from cvbench.commands.console import line, progress_bar, quiet
 from cvbench.commands.drawing import agreeing, request_of
 from cvbench.commands.options import check_folder, data_names
 from cvbench.commands.processes import refuse
@@ -34,6 +34,7 @@ from cvbench.probes import known_weights
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights on this machine; repeatable.")
 @click.option("--yes", is_flag=True, help="Begin also what takes over an hour.")
+@quiet
 def command(**given: Any) -> int:
     """Draw latents by a generator, one safetensors file a sample, and frames where they are wanted.
 

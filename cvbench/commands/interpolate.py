@@ -7,7 +7,7 @@ import click
 
 from cvbench.commands import processes
 from cvbench.commands.codes import DONE, INCOMPLETE
-from cvbench.commands.console import line, progress_bar
+from cvbench.commands.console import line, progress_bar, quiet
 from cvbench.commands.options import configured_weights, weights_of
 from cvbench.core.errors import MissingWeights, UsageError
 from cvbench.models.interp_entries import INTERPOLATION
@@ -23,6 +23,7 @@ from cvbench.models.interp_entries import INTERPOLATION
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights on this machine.")
 @processes.placement
+@quiet
 def command(
     source: Path, factor: int, model: str, out: Path, device: str, weights: Sequence[str], **where: str | None
 ) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from cvbench.commands.codes import DONE, INCOMPLETE, REGRESSION
-from cvbench.commands.console import line, print_rows, progress_bar
+from cvbench.commands.console import line, print_rows, progress_bar, quiet
 from cvbench.commands.options import changes_of, data_names, model_names, weights_of
 from cvbench.core.config import load_config
 from cvbench.core.errors import UsageError
@@ -35,6 +35,7 @@ NOTHING = "–"
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
 @click.option("--weights", multiple=True, metavar="NAME=PATH", help="Weights on this machine; repeatable.")
 @click.option("--out", "-o", type=click.Path(path_type=Path), help="Where records go.")
+@quiet
 def command(name: str, **given: Any) -> int:
     """Run another project's protocol and compare with what it published: ours, theirs, and whether they agree.
 

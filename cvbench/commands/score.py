@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cvbench.commands import processes
-from cvbench.commands.console import line, progress_bar
+from cvbench.commands.console import line, progress_bar, quiet
 from cvbench.commands.options import changes_of, check_folder, count_of, metric_names, weights_of
 from cvbench.commands.results import finish
 from cvbench.core.errors import UsageError
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 @click.option("--seed", type=click.IntRange(0), help="Of everything drawn at random; the same as --set seed=.")
 @click.option("--intervals", is_flag=True, help="Print 95 % intervals.")
 @processes.options
+@quiet
 def command(**given: Any) -> int:
     """Measure generated pictures or videos against a reference set, their prompts or their first frames.
 

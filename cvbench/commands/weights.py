@@ -7,7 +7,7 @@ import click
 
 from cvbench import weights
 from cvbench.commands.codes import DONE, INCOMPLETE
-from cvbench.commands.console import line, print_rows, progress_bar
+from cvbench.commands.console import line, print_rows, progress_bar, quiet
 from cvbench.commands.options import configured_weights
 from cvbench.core.errors import CvbenchError, UnknownName
 from cvbench.probes import known_weights
@@ -61,6 +61,7 @@ def path_weights(name: str) -> int:
 
 @command.command("fetch")
 @click.argument("names", nargs=-1, required=True)
+@quiet
 def fetch_weights(names: Sequence[str]) -> int:
     """Download weights, continuing where a download stopped; hashes are checked. Exit code 3: some are missing."""
     failed = False

@@ -3,6 +3,7 @@
 import pytest
 
 from cvbench.cli import run_program
+from cvbench.metrics import METRICS
 from cvbench.models import MODELS
 
 
@@ -33,3 +34,22 @@ def test_names_patterns_and_families_choose(capsys: pytest.CaptureFixture[str]) 
     assert len(listed(capsys, "data")) > 5
     for words in (["models", "nope"], ["data", "nope"], ["metrics", "z*"]):
         assert run_program(["list", *words]) == 2
+
+
+def test_metrics_say_range_direction_what_must_be_fetched_and_the_cost(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = {row[0]: row[2:] for row in listed(capsys, "metrics")}
+    assert found["ssim"][:4] == ["-1 … 1", "↑", "–", "no"]
+    assert found["vif"][0] == "0 …"
+    assert found["psnr"][:3] == ["… 100", "↑", "dB"]
+    assert found["cvvdp"][3] == "pip install cvbench[perceptual]"
+    assert found["dists"][3] == "vgg16-397923af.pth, weights.pt"
+    assert found["pic"][3].endswith("pip install cvbench[pic]")
+    measured = [name for name, m in METRICS.items() if m.network != "bpp" and not m.network.endswith("-prefixes")]
+    assert all(float(found[name][4]) > 0 for name in measured)
+
+
+def test_the_machine_of_the_costs_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program(["list", "metrics", "psnr"]) == 0
+    assert "100 frames of 256×256 px" in capsys.readouterr().err

@@ -1,14 +1,16 @@
 """`cvbench list`: what there is. No torch."""
 
-from collections.abc import Callable, Collection, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import click
 
 from cvbench.commands import filters
 from cvbench.commands.codes import DONE
-from cvbench.commands.console import print_rows
+from cvbench.commands.console import line, print_rows
 from cvbench.commands.options import matching
+from cvbench.core.costs import read_costs
 from cvbench.core.errors import UnknownName, UsageError
 from cvbench.core.fields import as_text, choices, settable
 from cvbench.core.protocol import PROTOCOLS, origin
@@ -16,11 +18,13 @@ from cvbench.core.published import published
 from cvbench.core.suites import load_suite, suite_names
 from cvbench.data import DATASETS
 from cvbench.generators import GENERATORS, GeneratorEntry, weights_name
-from cvbench.metrics import ALIASES, METRICS
+from cvbench.metrics import ALIASES, METRICS, Metric
 from cvbench.models import MODELS
 from cvbench.models.about import NOT_STATED, licence_of, shares_of, weights_of
 from cvbench.models.entry import ModelEntry
 from cvbench.models.naming import expanded
+from cvbench.probes import FEATURES, PROBES
+from cvbench.probes import weights_of as weights_of_probe
 
 Rows = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
@@ -68,9 +72,36 @@ def list_data() -> Rows:
 
 
 def list_metrics() -> Rows:
-    """Return the metrics, which way is better, and their units."""
-    rows: list[tuple[str, ...]] = [(name, m.about, m.arrow, m.unit or "–") for name, m in METRICS.items()]
-    return ("metric", "what", "better", "unit"), rows + [(name, about, "", "") for name, about in ALIASES.items()]
+    """Return the metrics: range, which way is better, unit, what must be fetched or installed first, and their cost."""
+    seconds = read_costs().seconds
+    rows: list[tuple[str, ...]] = [
+        (name, m.about, span(m), m.arrow or "–", m.unit or "–", needs(m), seconds_of(m, seconds))
+        for name, m in METRICS.items()
+    ]
+    head = ("metric", "what", "range", "better", "unit", "download", "s/100 frames")
+    return head, rows + [(name, about, *[""] * 5) for name, about in ALIASES.items()]
+
+
+def span(metric: Metric) -> str:
+    """Return what a metric can be."""
+    if math.isinf(metric.least) and math.isinf(metric.most):
+        return "any"
+    if math.isinf(metric.most):
+        return f"{metric.least:g} …"
+    return f"… {metric.most:g}" if math.isinf(metric.least) else f"{metric.least:g} … {metric.most:g}"
+
+
+def needs(metric: Metric) -> str:
+    """Return the files of weights that a metric needs, and the extra that holds its package."""
+    files = [sources[0].file for sources in weights_of_probe(metric.network).values()]
+    entry = FEATURES.get(metric.network) or PROBES[metric.network]
+    extra = [f"pip install cvbench[{entry.extra}]"] if entry.package else []
+    return ", ".join([*files, *extra]) or "no"
+
+
+def seconds_of(metric: Metric, seconds: Mapping[str, float]) -> str:
+    """Return the cost of a metric's probe."""
+    return f"{seconds[metric.network]:.2g}" if metric.network in seconds else "–"
 
 
 def list_suites() -> Rows:
@@ -201,6 +232,8 @@ def command(what: str | None, names: Sequence[str], **narrowing: Any) -> int:
             raise UsageError(f"only models can be narrowed by options, not {what}")
         shown &= set(filters.selected(narrowing))
     print_rows(head, [row for row in rows if row[0] in shown])
+    if what == "metrics":
+        line(f"s/100 frames: {read_costs().about}", err=True)
     return DONE
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from cvbench import report
+from cvbench import report, tables
 from cvbench.commands.codes import DONE, INCOMPLETE
 from cvbench.commands.console import line
-from cvbench.commands.options import check_folder
+from cvbench.commands.options import check_folder, listed
 from cvbench.compare.walk_text import read_walks
 from cvbench.compare.walked import Walked
 from cvbench.core.records import WALK, holds_records, read_records
@@ -26,8 +26,18 @@ from cvbench.tables import Beside
 )
 @click.option("--title", help="[default: the name of RUN]")
 @click.option("--published", is_flag=True, help="What was published beside scores, under the same protocol and data.")
+@click.option(
+    "--percentiles", multiple=True, metavar="A,B", help="Behind each mean percentiles over samples: p5,p95,worst."
+)
 @click.option("--markdown", is_flag=True, help="Write report.md with static pictures, for a README.")
-def command(runs: Sequence[Path], out: Path | None, title: str | None, published: bool, markdown: bool) -> int:
+def command(
+    runs: Sequence[Path],
+    out: Path | None,
+    title: str | None,
+    published: bool,
+    percentiles: Sequence[str],
+    markdown: bool,
+) -> int:
     """Write one HTML file that opens from disk: tables, plots, per-frame curves, clips with a wipe and difference maps.
 
     A folder that `cvbench explain --out` wrote into has its walk shown, too, as a waterfall a metric.
@@ -47,11 +57,14 @@ def command(runs: Sequence[Path], out: Path | None, title: str | None, published
     walked = [walk for found in walks.values() for walk in found]
     beside = Beside() if published else None
     pictures = [folder for folder in (run / "pictures" for run in runs) if folder.is_dir()]
+    shares = tables.checked(listed(percentiles))
     if markdown:
-        path = report.markdown_report(records, out or home, pictures, title, walks=walked, beside=beside)
+        path = report.markdown_report(
+            records, out or home, pictures, title, walks=walked, beside=beside, percentiles=shares
+        )
     else:
         path = out or home / "report.html"
-        write_text(path, report.render(records, pictures, title, walks=walked, beside=beside))
+        write_text(path, report.render(records, pictures, title, walks=walked, beside=beside, percentiles=shares))
     line(path)
     _, problems = read_all(*pictures)
     for problem in problems:

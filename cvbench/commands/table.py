@@ -31,6 +31,9 @@ from cvbench.tables.temporal import build_temporal
 )  # fmt: skip
 @click.option("--intervals", "--ci", "intervals", is_flag=True, help="Print 95 % intervals.")
 @click.option("--allow-mixed", is_flag=True, help="Footnote scores whose signatures differ instead of refusing them.")
+@click.option(
+    "--percentiles", multiple=True, metavar="A,B", help="Behind each mean percentiles over samples: p5,p95,worst."
+)
 @click.option("--sort", metavar="COLUMN", help="Sort by a column, best first.  [default: as typed for `run`]")
 @click.option("--columns", "-c", multiple=True, metavar="A,B", help="Only these: psnr,params,encode_fps, or patterns.")
 @click.option("--rows", multiple=True, metavar="A,B", help="Only these models, or patterns.")
@@ -43,6 +46,7 @@ def command(
     by: str | None,
     intervals: bool,
     allow_mixed: bool,
+    percentiles: Sequence[str],
     sort: str | None,
     columns: Sequence[str],
     rows: Sequence[str],
@@ -56,6 +60,7 @@ def command(
       cvbench table reports/recon --temporal           which frames of a clip a model codes worse
       cvbench table reports/recon --published          beside scores what papers print, under the same protocol and data
       cvbench table reports/recon --sort psnr --columns params,psnr,bpp --rows 'tiny-*,jpeg'
+      cvbench table reports/recon --columns 'psnr*' --percentiles p5,worst
       cvbench table 1 --from reports/recon --published
       cvbench table 5 --published                      the paper's cells alone
       cvbench table 6                                  the paper's ablation at small scale, with paired tests
@@ -78,6 +83,8 @@ def command(
         raise UsageError("--published-by is about records: cvbench table RUN_OR_FOLDER --published-by PROTOCOL")
     if name and (sort or columns or rows):
         raise UsageError("--sort, --columns and --rows are about records: cvbench table RUN_OR_FOLDER")
+    if percentiles and (name or temporal):
+        raise UsageError("--percentiles stand behind the means of records: cvbench table RUN_OR_FOLDER")
     if temporal:
         table = build_temporal(chosen_records(what, rows), intervals=intervals, allow_mixed=allow_mixed)
     elif name:
@@ -85,7 +92,8 @@ def command(
     else:
         records = chosen_records(what, rows)
         beside = Beside(by or "") if by or published else None
-        table = tables.lay_out(records, intervals=intervals, allow_mixed=allow_mixed, beside=beside)
+        shares = tables.checked(listed(percentiles))
+        table = tables.lay_out(records, intervals=intervals, allow_mixed=allow_mixed, beside=beside, percentiles=shares)
     table = tables.arranged(table, listed(columns), sort or "")
     echo(tables.FORMATS[form](table), nl=False)
     return DONE

@@ -353,7 +353,7 @@ METRICS = {
         about="95th percentile of the same over the pixels of each frame",
     ),
     "cvvdp": Metric(
-        "cvvdp", "higher", "CVVDP", "JOD", 3, 0.01, least=0.0, most=10.0,
+        "cvvdp", "higher", "CVVDP", "JOD", 3, 0.01, most=10.0,
         about="ColorVideoVDP of each clip: 10 is like the target; eye, display and motion modelled",
     ),
     "flip": Metric(
@@ -371,7 +371,7 @@ METRICS = {
     "lpips-vgg": _lpips("vgg", "LPIPS-VGG", "learned perceptual distance v0.1, VGG16"),
     "lpips-alex": _lpips("alex", "LPIPS-Alex", "learned perceptual distance v0.1, AlexNet"),
     "dists": Metric(
-        "dists", "lower", "DISTS", digits=4, tolerance=5e-4, least=0.0, most=1.0, side="nets",
+        "dists", "lower", "DISTS", digits=4, tolerance=5e-4, least=0.0, most=2.0, side="nets",
         about="structure and texture on VGG16; a texture drawn anew costs little",
     ),
     "dreamsim": Metric(

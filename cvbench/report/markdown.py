@@ -33,6 +33,7 @@ def markdown_report(
     *,
     walks: Sequence[Walked] = (),
     beside: tables.Beside | None = None,
+    percentiles: Sequence[str] = (),
 ) -> Path:
     """Write `folder`/report.md and return it; its charts (SVG) and contact sheets (PNG) lie in `folder`/report.
 
@@ -47,7 +48,9 @@ def markdown_report(
         own = [r for r in records if r.protocol.name == name]
         parts += [
             f"## Scores, {plain(name)}",
-            tables.markdown(tables.lay_out(own, intervals=True, allow_mixed=True, beside=beside)).strip(),
+            tables.markdown(
+                tables.lay_out(own, intervals=True, allow_mixed=True, beside=beside, percentiles=percentiles)
+            ).strip(),
         ]
     parts += ["## Why numbers differ", walk_markdown(walks).strip()] if walks else []
     for group in groups:

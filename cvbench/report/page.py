@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def render(
     changes: Sequence[Change] = (),
     walks: Sequence[Walked] = (),
     beside: tables.Beside | None = None,
+    percentiles: Sequence[str] = (),
 ) -> str:
     """Return the report of `records` as HTML; `pictures` are the `pictures` folders of their runs.
 
@@ -61,7 +63,7 @@ def render(
     problems += [text for group in groups for text in clips.unlike(group, galleries)]
     shown = clips.pictured(groups, galleries)
     drawn = [chart_set(group) for group in groups]
-    made = score_tables(records, beside)
+    made = score_tables(records, beside, percentiles)
     themes = {"light": charts.theme(dark=False), "dark": charts.theme(dark=True)}
     return template("page.html.j2").render(
         title=title,
@@ -163,11 +165,14 @@ def over_frames(group: content.Group, metric: str) -> list[dict[str, Any]]:
     return [{"model": c.model, "groups": frames.grouping(c), "spec": frames.curve(c, metric, span)} for c in curves]
 
 
-def score_tables(records: Sequence[RunRecord], beside: tables.Beside | None = None) -> list[tuple[str, tables.Table]]:
+def score_tables(
+    records: Sequence[RunRecord], beside: tables.Beside | None = None, percentiles: Sequence[str] = ()
+) -> list[tuple[str, tables.Table]]:
     """Return a table for each protocol, under its name, and the tables that belong to it, under theirs."""
     names = list(dict.fromkeys(r.protocol.name for r in records))
     of = {name: [r for r in records if r.protocol.name == name] for name in names}
-    made = [(name, tables.lay_out(of[name], intervals=True, allow_mixed=True, beside=beside)) for name in names]
+    lay_out = partial(tables.lay_out, intervals=True, allow_mixed=True, beside=beside, percentiles=percentiles)
+    made = [(name, lay_out(of[name])) for name in names]
     named = [(name, scores_first(table)) for name, table in made]
     return [each for name, table in named for each in ((name, table), *((t.caption, t) for t in table.below))]
 

@@ -10,6 +10,7 @@ from cvbench.tables.cells import Footnotes, Scores, SignatureMismatch, show
 from cvbench.tables.choose import arranged, chosen, with_columns
 from cvbench.tables.crossing import lay_out
 from cvbench.tables.formats import FORMATS, html, latex, markdown, samples_csv, to_csv, to_json
+from cvbench.tables.percentiles import checked
 from cvbench.tables.ranking import ranks
 from cvbench.tables.table import NOTHING, Cell, Column, Table
 
@@ -26,6 +27,7 @@ __all__ = [
     "Table",
     "arranged",
     "build",
+    "checked",
     "chosen",
     "html",
     "latex",

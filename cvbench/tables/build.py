@@ -20,6 +20,7 @@ from cvbench.tables.cells import (
     parameters,
     untrained,
 )
+from cvbench.tables.percentiles import percentiles
 from cvbench.tables.ranking import tie_remark
 from cvbench.tables.table import NOTHING, Cell, Column, Table
 
@@ -41,18 +42,24 @@ class TableRow:
 
 
 def build(
-    records: Sequence[RunRecord], *, intervals: bool = False, allow_mixed: bool = False, beside: Beside | None = None
+    records: Sequence[RunRecord],
+    *,
+    intervals: bool = False,
+    allow_mixed: bool = False,
+    beside: Beside | None = None,
+    percentiles: Sequence[str] = (),
 ) -> Table:
     """Lay records out as the paper's Table 1: a row a model; Params, FCR, Comp., then each data set's metrics.
 
     A model under two protocols or two inits has two rows; of equal records the newest is taken. Best and second are
-    marked with all that tie, on the samples that all ranked have (`cvbench.tables.ranking.ranks`).
+    marked with all that tie, on the samples that all ranked have (`cvbench.tables.ranking.ranks`). Behind each mean
+    stand `percentiles` of the samples' values.
     Raises SignatureMismatch naming the fields that differ when scores of one column were not made alike, unless
     `allow_mixed`, which makes footnotes of them.
     """
     if not records:
         raise UsageError("there are no records to tabulate")
-    footnotes, style = Footnotes(), Style(intervals, allow_mixed, beside)
+    footnotes, style = Footnotes(), Style(intervals, allow_mixed, beside, percentiles)
     rows = lineup(records, footnotes, style)
     taken = [record for row in rows for record in row.records.values()]
     used = {name for r in taken for name in (*r.scores, *r.unavailable)}
@@ -152,11 +159,13 @@ def _facts(rows: Sequence[TableRow], footnotes: Footnotes) -> list[Filled]:
 
 
 def _scores(rows: Sequence[TableRow], scores: Scores) -> list[Filled]:
-    filled = []
+    filled: list[Filled] = []
     for data in scores.of_data:
         for name, metric in scores.metrics.items():
             column = Column(data if len(scores.of_data) > 1 else "", metric.title, metric.better, name)
-            filled.append((column, scores.column([row.records.get(data) for row in rows], name)))
+            found = [row.records.get(data) for row in rows]
+            filled += [(column, scores.column(found, name))]
+            filled += percentiles(found, name, column.group, scores.style.percentiles)
     return filled
 
 

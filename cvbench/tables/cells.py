@@ -64,13 +64,14 @@ def brief(text: str) -> str:
 
 @dataclass(frozen=True)
 class Style:
-    """How scores are shown: with 95 % intervals, with footnotes where signatures differ instead of refused, and what
-    was published beside them.
+    """How scores are shown: with 95 % intervals, with footnotes where signatures differ instead of refused, what was
+    published beside them, and percentiles behind them.
     """
 
     intervals: bool = False
     allow_mixed: bool = False
     beside: Beside | None = None
+    percentiles: Sequence[str] = ()
 
 
 class Scores:

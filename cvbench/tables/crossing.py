@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 from typing import Any
 
@@ -38,19 +39,28 @@ VERDICT = (
 
 
 def lay_out(
-    records: Sequence[RunRecord], *, intervals: bool = False, allow_mixed: bool = False, beside: Beside | None = None
+    records: Sequence[RunRecord],
+    *,
+    intervals: bool = False,
+    allow_mixed: bool = False,
+    beside: Beside | None = None,
+    percentiles: Sequence[str] = (),
 ) -> Table:
     """Return the table that records make: the compat suite's, else a row a model, below it where there are both.
 
-    `beside` puts published scores beside those of the rows of models. Raises as `build` and `build_compat` do.
+    `beside` puts published scores beside those of the rows of models, `percentiles` stand behind these. Raises as
+    `build` and `build_compat` do.
     """
+    by_model = partial(build, intervals=intervals, allow_mixed=allow_mixed, beside=beside, percentiles=percentiles)
     others = [r for r in records if not _is_crossing(r)]
     if not is_compat(records):
-        return build(records, intervals=intervals, allow_mixed=allow_mixed, beside=beside)
+        return by_model(records)
+    if all(r.error for r in others) and percentiles:
+        raise UsageError("--percentiles are of tables with a row a model; these records cross models")
     if all(r.error for r in others):
         return build_compat(records, intervals=intervals)
     table = build_compat([r for r in records if _is_crossing(r)], intervals=intervals)
-    table.below.append(build(others, intervals=intervals, allow_mixed=allow_mixed, beside=beside))
+    table.below.append(by_model(others))
     return table
 
 

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -156,3 +157,9 @@ def test_fields_that_would_act_without_their_file_or_be_passed_over_for_it_are_r
     assert protocol("cvvae-script-2405", ["through=none", "through_side=both"]).through == "none"
     assert protocol("cvvae-2405", ["through=png", "through_side=recon", "eight_nets=none"])
     assert protocol("cvvae-2405", ["through=mp4v", "eight=floor", "eight_nets=floor"])
+
+
+def test_a_field_beside_its_table_is_told_where_it_belongs(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("size = 48\n")
+    with pytest.raises(UsageError, match=r"no 'size'; fields of the protocol stand in a table \[fields\]"):
+        protocol(str(tmp_path / "mine.toml"))

@@ -65,7 +65,8 @@ def _made(raw: Mapping[str, Any], name: str) -> EvalProtocol:
 def _origin(raw: Mapping[str, Any]) -> Origin:
     known = [f.name for f in fields(Origin)]
     if unknown := [key for key in raw if key not in known and key not in ("name", "version", "base", "fields")]:
-        raise UsageError(f"a protocol's file has no {', '.join(map(repr, unknown))}")
+        hint = "; fields of the protocol stand in a table [fields]" if hasattr(EvalProtocol("", 1), unknown[0]) else ""
+        raise UsageError(f"a protocol's file has no {', '.join(map(repr, unknown))}{hint}")
     try:
         return msgspec.convert({"about": "", **{key: raw[key] for key in known if key in raw}}, Origin)
     except msgspec.ValidationError as error:

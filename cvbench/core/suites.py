@@ -3,11 +3,14 @@
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
 from cvbench.core.errors import UnknownName, UsageError
+
+Task = Literal["reconstruct", "compat", "drop-in", "generate", "health"]
+TASKS: tuple[str, ...] = get_args(Task)
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Suite:
     protocol: str = "cvbench-1"
     speed: bool = False
     where_found: tuple[str, ...] = ()
-    task: Literal["reconstruct", "compat", "drop-in", "generate", "health"] = "reconstruct"
+    task: Task = "reconstruct"
     makes: str = ""
 
 
@@ -65,6 +68,8 @@ def read_suite(path: Path, name: str = "") -> Suite:
         known = [field.name for field in fields(Suite)]
         if unknown := [key for key in raw if key not in known]:
             raise UsageError(f"unknown {', '.join(map(repr, unknown))}; a suite holds {', '.join(known)}")
+        if raw.get("task", TASKS[0]) not in TASKS:
+            raise UsageError(f"`task` is one of {', '.join(TASKS)}, not {raw['task']!r}")
         own = {"protocol": ""} if raw.get("task") == "generate" else {}
         return msgspec.convert({**own, **raw}, Suite)
     except OSError as error:

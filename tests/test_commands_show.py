@@ -88,7 +88,8 @@ def test_a_suite_of_generators_leaves_the_protocol_to_them_or_names_one(tmp_path
         assert request.protocol.name == f"{name}+seed=3"
     for text, says in (
         ('models = ["a"]', "missing required field `data`"), ("models = 3", r"Expected `array`"),
-        ('modles = ["a"]', "unknown 'modles'"), ("[", "no suite"), ('models=[]\ndata=[]\nmetrics=[]\ntask="x"', "one of reconstruct"),
+        ('modles = ["a"]', "unknown 'modles'"), ("[", "no suite"),
+        ('models=[]\ndata=[]\nmetrics=[]\ntask="x"', "one of reconstruct"),
     ):  # fmt: skip
         file.write_text(text)
         with pytest.raises(UsageError, match=says) as refused:

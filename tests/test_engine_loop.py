@@ -167,10 +167,10 @@ def test_a_run_that_is_interrupted_leaves_the_records_of_those_before(
 ) -> None:
     original = speed.measure_speed
 
-    def interrupted(subject: Any, video: torch.Tensor) -> Any:
+    def interrupted(subject: Any, video: torch.Tensor, **more: Any) -> Any:
         if subject.name == "pool-8x8":
             raise KeyboardInterrupt
-        return original(subject, video)
+        return original(subject, video, **more)
 
     monkeypatch.setattr(speed, "measure_speed", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -13,6 +13,7 @@ from cvbench.core.digest import digest
 from cvbench.core.errors import BadRange, CvbenchError
 from cvbench.core.records import DataFacts, RunRecord
 from cvbench.core.run import Run
+from cvbench.core.types import FloatPixels, Pixels
 from cvbench.engine import pictures, speed
 from cvbench.engine.coding import Batch, Coded, Feeding, at_rest, code, describe, judge, quantize, to_videos
 from cvbench.engine.device import device_name, now, runtime
@@ -26,6 +27,7 @@ from cvbench.engine.measuring import (
     measure_pairs,
     measure_video,
 )
+from cvbench.engine.memory import available
 from cvbench.engine.ranks import current
 from cvbench.engine.readers import budget_for
 from cvbench.engine.residents import Batches, Residents, free_on, is_out_of_memory
@@ -52,8 +54,8 @@ from cvbench.tasks.targets import TARGET, describe_target, named, target_unit
 
 TURN = 16
 """Samples that a model works on before it leaves, where not all fit together."""
-SHOTS = 512 << 20
-"""Bytes of pixels and latents that are kept for pictures, which then need no second pass."""
+SHOTS = 768 << 20
+"""Bytes of pixels and latents that are kept for pictures, which then need no second pass, where memory is plenty."""
 ALWAYS = ("bpp",)
 """Metrics of every run: what they need is there once a model has run."""
 
@@ -101,7 +103,10 @@ class Reconstruction(DataTask):
         super().__post_init__()
         self.loop.leave = self._leave_beside
         self.residents, self.batches = Residents(self.device), Batches(self.request.batch, self.device)
-        self.kept_shots = Shots(SHOTS if self.request.pictures and self.request.out else 0)
+        pictured = self.request.pictures and self.request.out
+        self.kept_shots = Shots(min(SHOTS, available() // 8) if pictured else 0)
+        self.warm: set[str] = set()
+        self._again: dict[int, Pixels | FloatPixels | None] = {}
 
     # what is stored of a sample
 
@@ -194,7 +199,9 @@ class Reconstruction(DataTask):
         unit = unit_of(work, subject.name)
         asked = self._asked(unit, work) if unit else []
         found = measure_latents(self.probes, made, subject.traits.codebook, math.prod(work.sample.shape), asked)
-        self.kept_shots.keep(work.sample, subject, made)
+        self.warm.add(subject.name)
+        if subject.facts.role != "reference":  # which is not pictured beside others
+            self.kept_shots.keep(work.sample, subject, made)
         return Reconstructed(made.recon, found, made.clips, made.raw, made.sight)
 
     def _coded(
@@ -390,8 +397,15 @@ class Reconstruction(DataTask):
         """Return the first clip, or an image when there is no clip."""
         return next((s for s in self.loop.samples if s.shape[0] > 1), self.loop.samples[0])
 
+    def _pixels(self, sample: Prepared) -> Pixels | FloatPixels | None:
+        """Return a sample's pixels: those kept for pictures, or read again, the last of these being kept, too."""
+        kept = self.kept_shots.target(sample)
+        if kept is None and self._again.get(sample.index) is None:
+            self._again = {sample.index: self.loop.read(sample.index, sample.item).pixels}
+        return kept if kept is not None else self._again[sample.index]
+
     def _video(self, sample: Prepared) -> torch.Tensor:
-        pixels = self.loop.read(sample.index, sample.item).pixels
+        pixels = self._pixels(sample)
         return to_videos([pixels] if pixels is not None else [], self.device)
 
     def _precision(self, subject: Subject, found: "Beside") -> None:
@@ -420,7 +434,7 @@ class Reconstruction(DataTask):
         known = self.store.facts(key) if reusable else None
         if known is None:
             self.progress(f"speed of {subject.name}", len(self.dataset.items), len(self.dataset.items))
-            known = speed.measure_speed(subject, self._video(sample))
+            known = speed.measure_speed(subject, self._video(sample), warm=subject.name in self.warm)
             if reusable:
                 self.store.remember(key, known)
         found.speed = known
@@ -459,9 +473,7 @@ class Reconstruction(DataTask):
                     shot = self._shot(subject, sample, target)
                 if shot is not None:
                     recons[subject.name], latents[subject.name] = shot
-            pixels = self.kept_shots.target(sample)
-            if pixels is None:
-                pixels = self.loop.read(sample.index, sample.item).pixels
+            pixels = self._pixels(sample)
             if pixels is not None:
                 shown = {model: each for model, each in latents.items() if each is not None}
                 pixels = pixels if pixels.dtype == "uint8" else (255 * pixels).round().astype("uint8")

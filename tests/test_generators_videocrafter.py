@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 from golden import weights
+from safetensors.torch import save_file
 from torch import Tensor
 
 from cvbench.core.errors import BadWeights, UsageError
-from cvbench.generators.videocrafter import network, sample
-from cvbench.nets.videocrafter import PREFIX, TEXT, text_encoder
+from cvbench.generators import Condition, GeneratorLoading, Settings
+from cvbench.generators.videocrafter import UNET, VideoCrafter2, network, sample
+from cvbench.nets.videocrafter import PREFIX, TEXT, text_encoder, to_diffusers
 
 GOLDEN = Path(__file__).parent / "golden"
 SHAPES = json.loads(gzip.decompress((GOLDEN / "generation.shapes.json.gz").read_bytes()))
@@ -116,3 +119,26 @@ def test_steps_of_which_the_official_code_takes_others_are_refused(steps: int) -
 def test_weights_of_something_else_are_refused() -> None:
     with pytest.raises(BadWeights, match="no VideoCrafter2"):
         network({"a": torch.zeros(1)}, "some file")
+
+
+def test_the_checkpoint_of_all_parts_and_the_folder_for_diffusers_draw_the_same(tmp_path: Path) -> None:
+    shapes = {k: [*s[:-1], 64 if s[-1:] == [48] else s[-1]] if s else s for k, s in SHAPES["vc2-small"].items()}
+    official = {PREFIX + k: torch.from_numpy(weights.tensor(k, tuple(s))) for k, s in shapes.items()}
+    texts = state("openclip-text-small", TEXT)
+    whole, folder = tmp_path / "whole" / "model.ckpt", tmp_path / "folder"
+    whole.parent.mkdir()
+    torch.save({"state_dict": {**official, **texts, "betas": torch.zeros(1000)}}, whole)
+    folder.mkdir()
+    save_file({k: v.contiguous() for k, v in to_diffusers(official).items()}, folder / UNET)
+    text_encoder(texts).save_pretrained(folder / "text_encoder")
+    settings = Settings((64, 64), 2, {"steps": 1, "guidance": 12.0, "fps": 28})
+    first, second = (
+        VideoCrafter2(GeneratorLoading(torch.device("cpu"), settings, path)).draw(Condition("a red cat"), 3)
+        for path in (whole, folder)
+    )
+    assert first.shape == (4, 2, 8, 8)
+    assert np.isfinite(first).all()
+    assert np.array_equal(first, second)
+    shutil.rmtree(folder / "text_encoder")
+    with pytest.raises(BadWeights, match="text_encoder"):
+        VideoCrafter2(GeneratorLoading(torch.device("cpu"), settings, folder))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from cvbench import generators, weights
 from cvbench.cli import run_program
+from cvbench.commands import processes
 from cvbench.core.errors import UnsuitableInput
 from cvbench.core.protocol import protocol
 from cvbench.core.records import read_records
@@ -210,3 +212,27 @@ def test_frames_at_the_base_s_positions(frames: int, base: int, step: int) -> No
 def test_other_lengths_share_no_positions(frames: int, base: int) -> None:
     with pytest.raises(UnsuitableInput, match="positions"):
         positions(frames, base)
+
+
+def test_a_generator_that_cannot_be_asked_does_not_keep_others_from_running(pictures: Path, tmp_path: Path) -> None:
+    line = ["run", "--suite", "t2i", "--metrics", "psnr", "--data", str(pictures), *FAST, "--out", str(tmp_path)]
+    assert run_program([*line, "--models", "hf:a/b,gaussian-t2i+tiny-image@decode=each"]) == 3
+    failed, made = sorted(read_records([tmp_path]), key=lambda r: r.error is None)
+    assert "hf download a/b" in (failed.error or "")
+    assert made.scores["psnr"].n == 4
+
+
+@pytest.mark.parametrize(("given", "code"), [([], 2), (["--devices", "cpu:2"], 2), (["--yes"], 0)])
+def test_what_takes_over_an_hour_wants_a_yes(
+    given: list[str], code: int, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    costly = replace(generators.GENERATORS["gaussian-t2i"], tflop=408.0)
+    monkeypatch.setitem(generators.GENERATORS, "gaussian-t2i", costly)
+    monkeypatch.setattr(processes, "to_launch", lambda _given: [])
+    fast = [word for word in FAST if word not in ("--device", "cpu")] if "--devices" in given else [*FAST]
+    line = ["run", "--suite", "t2i", "--models", "gaussian-t2i", "--data", str(pictures), *fast, *given]
+    assert run_program([*line, "--metrics", "psnr", "--out", str(tmp_path / "out")]) == code
+    said = capsys.readouterr().err
+    assert said.count("4 samples to draw: about 1.7 hours and less than 1 MB of latents") == 1
+    assert ("--yes to begin, or --limit N" in said) == (code == 2)

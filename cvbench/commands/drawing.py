@@ -12,7 +12,7 @@ from cvbench.commands.console import line
 from cvbench.commands.options import changes_of, count_of, weights_of
 from cvbench.commands.processes import device_of
 from cvbench.core.config import Config
-from cvbench.core.errors import UsageError
+from cvbench.core.errors import BadWeights, MissingWeights, Unavailable, UsageError
 from cvbench.core.protocol import EvalProtocol, protocol
 
 if TYPE_CHECKING:
@@ -56,19 +56,28 @@ def chosen_protocol(given: Mapping[str, Any], rows: Sequence[str]) -> EvalProtoc
 
     Generators of several tables, or of none, draw as they are meant to: `cvbench-gen-1`.
     """
-    own = {generators.find(generators.parse(row).generator).protocol for row in rows}
+    own = {entry.protocol for row in rows if (entry := known(generators.parse(row).generator))}
     name = given["protocol"] or (own.pop() if len(own) == 1 else "cvbench-gen-1")
     return protocol(name, changes_of(given))
+
+
+def known(name: str) -> "generators.GeneratorEntry | None":
+    """Return a generator's entry, None for one on the hub that cannot be asked: the run will say so."""
+    try:
+        return generators.find(name)
+    except (MissingWeights, BadWeights, Unavailable):
+        return None
 
 
 def check_kind(rows: Sequence[str], makes: str, suite: str) -> None:
     """Raise UsageError for a generator that makes something else than a suite is of."""
     for row in rows:
         name = generators.parse(row).generator
-        task = generators.find(name).task
-        if task != makes:
+        entry = known(name)
+        if entry and entry.task != makes:
             raise UsageError(
-                f"{name} is {task}, the suite {suite} is of {makes}: cvbench run --suite {task} --models {row}"
+                f"{name} is {entry.task}, the suite {suite} is of {makes}: "
+                f"cvbench run --suite {entry.task} --models {row}"
             )
 
 
@@ -77,13 +86,12 @@ def agreeing(ranks: "Ranks", *, yes: bool) -> "Callable[[Cost], None]":
 
     def agree(whole: "Cost") -> None:
         cost = whole.among(ranks.world, ranks.shard[1] if ranks.shard else 1)
+        asks = cost.long and not yes
+        if asks and (ranks.world > 1 or not sys.stdin or not sys.stdin.isatty()):
+            raise UsageError(f"{cost.text}: say --yes to begin, or --limit N for a trial")
         if cost.samples and cost.worth_saying and ranks.speaks:
             line(cost.text, err=True)
-        if not cost.long or yes:
-            return
-        if ranks.world > 1 or not sys.stdin or not sys.stdin.isatty():
-            raise UsageError(f"{cost.text}: say --yes to begin, or --limit N for a trial")
-        if not click.confirm("Begin?", err=True):
+        if asks and not click.confirm("Begin?", err=True):
             raise UsageError("not begun; --limit N makes a trial")
 
     return agree

@@ -47,7 +47,8 @@ def parse(name: str) -> Row:
     Raises UnknownName for a generator that is none, UsageError for another value of these.
     """
     generator, plus, vae = SHORT.get(name, name).partition("+")
-    find(generator)
+    if not generator.startswith("hf:"):  # of the hub it is asked when it is used
+        find(generator)
     if plus and not vae:
         raise UsageError(f"{name!r}: no VAE behind the +; leave both out for the generator's own")
     vae, options = _split(name, vae)

@@ -56,7 +56,7 @@ class Cost:
     @property
     def text(self) -> str:
         """All of it as a line."""
-        size = f"{self.latents / 1e6:,.0f} MB of latents"
+        size = f"{self.latents / 1e6:,.0f} MB of latents" if self.latents >= 1e6 else "less than 1 MB of latents"
         if not self.counted:
             return f"{self.samples:,} samples to draw; what that takes nobody has counted for this generator"
         return f"{self.samples:,} samples to draw: about {_duration(self.seconds)} and {size}"

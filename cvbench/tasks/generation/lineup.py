@@ -30,6 +30,7 @@ class Part:
     dataset: Dataset
     request: GenerationRequest
     rows: Sequence[Row]
+    error: Exception | None = None
 
 
 @dataclass

@@ -5,14 +5,14 @@ from dataclasses import replace
 from functools import partial
 
 from cvbench import generators, weights
-from cvbench.core.errors import CvbenchError, UsageError
+from cvbench.core.errors import BadWeights, CvbenchError, MissingWeights, Unavailable, UsageError
 from cvbench.core.records import Failure, ModelFacts, RunRecord
 from cvbench.data import Dataset
 from cvbench.engine.coding import describe
 from cvbench.engine.loop import Progress, silent
 from cvbench.engine.measuring import Probes
 from cvbench.engine.ranks import current
-from cvbench.generators import Row
+from cvbench.generators import GeneratorEntry, Row, Settings
 from cvbench.metrics import resolve
 from cvbench.store import FileStore, Store
 from cvbench.tasks.generation.beside import leave_beside, speed_of
@@ -27,6 +27,8 @@ from cvbench.tasks.generation.request import GenerationRequest, check, metrics_f
 from cvbench.tasks.generation.rows import Decoder
 from cvbench.tasks.request import Tell, failed_record, held_still, kept, say
 
+NOBODY = GeneratorEntry("", "t2i", "", "", (0, 0, 0, 0), {})
+"""What is known of a generator that cannot be asked."""
 Agree = Callable[[Cost], None]
 """Called with what a run will cost before it draws; raises UsageError where that is not wanted."""
 
@@ -48,6 +50,8 @@ def run(
     names = resolve(request.metrics, request.protocol, "drawing")
     parts = list(parts_of(request))
     drawings = [(part, drawing_of(part, names, store, progress)) for part in parts]
+    for word in left_out(drawings, names):
+        say(tell, word)
     if agree and current().computes:
         agree(Cost.of([d for _, d in drawings if isinstance(d, Drawing)]))
     records: list[RunRecord] = []
@@ -72,7 +76,14 @@ def _drawn_by(row: Row) -> tuple[str, str]:
 
 def part_of(name: str, dataset: Dataset, request: GenerationRequest, rows: Sequence[Row]) -> Part:
     """Return a generator with its rows on a data set. Raises UsageError for what it cannot be asked."""
-    entry = generators.find(name)
+    try:
+        entry = generators.find(name)
+    except (MissingWeights, BadWeights, Unavailable) as error:  # on a hub that cannot be asked, gated, of another class
+        if request.strict:
+            raise
+        return Part(
+            Source(name, NOBODY, Settings((0, 0), 0, {}), request.setting.device), dataset, request, rows, error
+        )
     check(entry, name, dataset, request)
     try:
         settings = entry.settings(request.protocol)
@@ -84,6 +95,8 @@ def part_of(name: str, dataset: Dataset, request: GenerationRequest, rows: Seque
 
 def drawing_of(part: Part, names: Sequence[str], store: Store, progress: Progress) -> Drawing | Exception:
     """Find a generator's weights, and return what draws with them, or what went wrong."""
+    if part.error:
+        return part.error
     try:
         locate(part)
         part.source.conditioner = conditioner(part)
@@ -97,6 +110,14 @@ def drawing_of(part: Part, names: Sequence[str], store: Store, progress: Progres
     setting = part.request.setting
     probes = Probes(wanted, setting.device, part.request.weights, protocol=part.request.protocol)
     return Drawing(part.request, part.dataset, part.source, probes, store, progress)
+
+
+def left_out(drawings: Sequence[tuple[Part, Drawing | Exception]], names: Sequence[str]) -> Iterator[str]:
+    """Say which of a suite's metrics the samples cannot have."""
+    for part, drawing in drawings:
+        lost = [name for name in names if isinstance(drawing, Drawing) and name not in drawing.probes.metrics]
+        if lost:
+            yield f"{', '.join(lost)}: left out on {part.dataset.name}, which has no prompts or no pictures for them"
 
 
 def locate(part: Part) -> None:

@@ -44,6 +44,8 @@ LTX25 = "ltx-2.5-diffusion"
         ("hunyuan", "t3", (1, 16, 3, 4, 4), 2),
         ("ltx", "t3", (1, 128, 3, 1, 2), 4),
         ("dc", "t3", (1, 128, 3, 1, 2), 4),
+        pytest.param("ltx", "t1", (2, 128, 1, 2, 3), 4, marks=pytest.mark.large),
+        pytest.param("dc", "t1", (2, 128, 1, 2, 3), 4, marks=pytest.mark.large),
     ],
 )
 def test_light_decoders_give_the_official_pixels(variant: str, case: str, shape: tuple[int, ...], stride: int) -> None:

@@ -21,7 +21,7 @@ from zoo2 import close, loaded, official, pixels, recorded, same_codes, shapes, 
 
 from cvbench import models
 from cvbench.core.errors import BadWeights, UnsuitableInput
-from cvbench.models import MODELS
+from cvbench.models import MODELS, building
 from cvbench.models.building import Uninitialised, construct
 from cvbench.models.decoder_entries import DECODERS
 from cvbench.models.entry import Loading
@@ -92,6 +92,28 @@ CONTINUOUS = [
 ]
 
 
+MORE_CODED = [
+    Case("cosmos-di16x16", "cosmos-di16x16-small", "wide", (1, 3, 64, 96), 4, options={**C32, "latent": 32}),
+    Case("cosmos-dv8x16x16", "cosmos-dv8x16x16-small", "t9", (1, 3, 9, 64, 64), 4, options=C32),
+    Case("ibq-16384", "ibq-small", "sq", (2, 3, 64, 64), 2, "a", SMALL_VQ),
+    Case("llamagen-ds16", "llamagen-vq16-small", "wide", (1, 3, 64, 96), 2, "", SMALL_VQ),
+    Case("vidtok-1.0-fsq", "vidtok-1.0-fsq-small", "t1", (1, 3, 1, 32, 48), 4, options={"ch": 32}, file=VIDTOK),
+    Case("open-magvit2", "open-magvit2-small", "wide", (1, 3, 64, 96), 2, "c", SMALL_MAGVIT),
+    Case("open-magvit2-video", "open-magvit2-video-small", "t1", (1, 3, 1, 32, 48), 4, "c", SMALL_MAGVIT),
+]
+MORE_CONTINUOUS = [
+    Case("va-vae", "va-vae-small", "sq", (2, 3, 64, 64), options=SMALL_F16),
+    Case("wf-vae-s-4", "wf-vae-4-small", "t1", (2, 3, 1, 32, 48), options=SMALL_WF),
+    Case("lightvae-w2.1", "lightvaew2_1", "t1", (2, 3, 1, 32, 48)),
+]
+"""The same networks on other sizes."""
+
+
+def large(cases: list[Case]) -> list[Any]:
+    """Leave cases out where only quick tests are run."""
+    return [pytest.param(case, marks=pytest.mark.large) for case in cases]
+
+
 def ids(case: Case) -> str:
     return case.key
 
@@ -137,7 +159,7 @@ def with_kernels(case: Case) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]
     return lambda state: {**{k: v for k, v in net.state_dict().items() if "wavelet_transform" in k}, **state}
 
 
-@pytest.mark.parametrize("case", CODED, ids=ids)
+@pytest.mark.parametrize("case", [*CODED, *large(MORE_CODED)], ids=ids)
 def test_codes_and_pixels_are_the_official_ones(case: Case, tmp_path: Path) -> None:
     model = built(case, save(case, tmp_path))
     with torch.inference_mode():
@@ -152,7 +174,7 @@ def test_codes_and_pixels_are_the_official_ones(case: Case, tmp_path: Path) -> N
         close(recon, f"{case.key}/recon", case.stride, atol=1e-3 if "cosmos" in case.variant else 1e-4)
 
 
-@pytest.mark.parametrize("case", CONTINUOUS, ids=ids)
+@pytest.mark.parametrize("case", [*CONTINUOUS, *large(MORE_CONTINUOUS)], ids=ids)
 def test_latents_and_pixels_are_the_official_ones(case: Case, tmp_path: Path) -> None:
     model = built(case, save(case, tmp_path, with_kernels(case)))
     what = "z" if "cosmos" in case.variant else "mean"
@@ -207,6 +229,47 @@ def test_full_size_tensors_are_the_official_ones_renamed(variant: str, layout: s
         assert shapes_of(vqgan.VQGAN(vqgan.LAYOUTS[layout])) == {
             k: list(v.shape) for k, v in vqgan.to_diffusers(named).items()
         }
+
+
+def on_meta(variant: str) -> dict[str, Tensor]:
+    return {name: torch.empty(shape, device="meta") for name, shape in shapes(variant).items()}
+
+
+@pytest.mark.parametrize(
+    ("variant", "entry"),
+    [("va-vae-full", "va-vae"), ("vidtok-1.0-kl4-full", "vidtok-1.0-kl4")],
+)
+def test_official_tensors_of_full_size_fit_the_classes_of_diffusers(variant: str, entry: str) -> None:
+    config = MODELS[entry].config
+    net = building.on_meta(str(config["_class_name"]), config)
+    fitted = building.fitted(on_meta(variant), net, Path(variant))
+    assert shapes_of(net) == {name: list(value.shape) for name, value in fitted.items()}
+
+
+@pytest.mark.parametrize(
+    ("variant", "entry", "renamed"),
+    [
+        ("cosmos-di16x16-full", "cosmos-di16x16", vqgan.to_diffusers),
+        ("cosmos-dv8x16x16-full", "cosmos-dv8x16x16", cosmos_names),
+    ],
+)
+def test_official_tensors_of_full_size_fit_a_cosmos(variant: str, entry: str, renamed: Callable[..., Any]) -> None:
+    with torch.device("meta"):
+        wanted = shapes_of(cosmos.Cosmos(of_layout(cosmos.Layout(), MODELS[entry].config)))
+    found = {name: list(value.shape) for name, value in renamed(on_meta(variant)).items()}
+    unused = {name for name in found if name not in wanted}
+    assert all("samplers.0.conv" in name for name in unused)
+    assert {name: shape for name, shape in found.items() if name not in unused} == {
+        name: shape for name, shape in wanted.items() if name in found
+    }
+    assert all(name in cosmos.constants(wanted) for name in set(wanted) - set(found))
+
+
+def test_official_tensors_of_full_size_fit_a_wf_vae() -> None:
+    with torch.device("meta"):
+        net = models.build(MODELS["wf-vae-s-8"], Loading(torch.device("meta"), torch.float32)).net
+    found = {name: shape for name, shape in shapes_of(net).items() if "wavelet_transform" not in name}
+    assert found == shapes("wf-vae-s-8-full")
 
 
 # ---- files as they are published, and their twins

@@ -1,6 +1,6 @@
 """Run every network of the zoo untrained, each in a process of its own, and print a table of what it takes.
 
-    python benchmarks/run_zoo.py [--data sample] [--limit 1] [--timeout 900] [--memory 20] [NAME ...] > zoo.md
+    python benchmarks/run_zoo.py [--data sample] [--limit 1] [--size 64] [--timeout 900] [--memory 20] [NAME ...]
 
 Parameters, latent shape of the clip that was coded, wall time of the whole command (imports and random weights
 included) and peak resident memory. A model that fails stands in the table with its reason; of entries that are one
@@ -43,7 +43,12 @@ def run(name: str, arguments: argparse.Namespace) -> str:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-c", "import cvbench.cli; cvbench.cli.main()", "run", "--models", name]
         command += ["--init", "random", "--data", arguments.data, "--limit", str(arguments.limit), "--out", folder]
-        command += ["--metrics", "psnr,ssim", "--no-speed"]
+        command += [
+            "--metrics",
+            "psnr,ssim",
+            "--no-speed",
+            *(["--set", f"size={arguments.size}"] if arguments.size else []),
+        ]
         start = time.monotonic()
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         memory, error = watch(process, arguments.timeout, arguments.memory)
@@ -56,7 +61,8 @@ def run(name: str, arguments: argparse.Namespace) -> str:
         return f"| {name} | {params} | – | {seconds:.0f} | {memory:.1f} | {reason[:160]} |"
     sample = record.samples[0]
     shape = latent_shape(entry.traits, sample.frames, sample.height)
-    return f"| {name} | {params} | {shape} | {seconds:.0f} | {memory:.1f} | ok |"
+    at = f", at {arguments.size}×{arguments.size}" if arguments.size else ""
+    return f"| {name} | {params} | {shape} | {seconds:.0f} | {memory:.1f} | ok{at} |"
 
 
 def same(name: str, alike: str) -> str:
@@ -92,6 +98,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="default: every network")
     parser.add_argument("--data", default="sample")
     parser.add_argument("--limit", type=int, default=1)
+    parser.add_argument("--size", type=int, default=0, help="of the frames, default: the protocol's")
     parser.add_argument("--timeout", type=float, default=900)
     parser.add_argument("--memory", type=float, default=20, help="GiB a process may take")
     arguments = parser.parse_args()

@@ -13,6 +13,7 @@ from small import small, small_options
 from zoo2 import close, official, shapes, shapes_of
 
 from cvbench import models
+from cvbench.commands.weights import sources
 from cvbench.core.errors import BadWeights, UnsuitableInput
 from cvbench.core.protocol import PROTOCOLS
 from cvbench.engine.subject import Listed, Setting
@@ -140,6 +141,10 @@ def test_a_record_says_of_both_halves_whose_they_are() -> None:
     assert facts.encoder == "hunyuan-video"
     assert facts.licence == "tencent-hunyuan-community (encoder), not stated (decoder)"
     assert facts.params == (100_341_408, 40_687_811)
+
+
+def test_its_weights_are_fetched_with_those_of_its_encoder() -> None:
+    assert list(sources(["turbo-vaed-ltx", "taef2"])) == ["turbo-vaed-ltx", "taef2", "ltx"]
 
 
 # ---- LTX-2.5's diffusion decoder

@@ -10,6 +10,7 @@ from cvbench.commands.codes import DONE, INCOMPLETE
 from cvbench.commands.console import line, print_rows, progress_bar, quiet
 from cvbench.commands.options import configured_weights
 from cvbench.core.errors import CvbenchError, UnknownName
+from cvbench.models import MODELS
 from cvbench.probes import known_weights
 from cvbench.weights import Source
 
@@ -26,12 +27,16 @@ def command() -> None:
 
 
 def sources(names: Sequence[str]) -> Mapping[str, Source]:
-    """Return where the weights of the named models and metrics come from; of all when none is named."""
+    """Return where the weights of the named models and metrics come from; of all when none is named.
+
+    Of a decoder alone those of its encoder, too.
+    """
     known = known_weights()
     for name in names:
         if name not in known:
             raise UnknownName("model or metric with weights", name, known)
-    return {name: known[name] for name in names or known}
+    encoders = (MODELS[name].encoder for name in names if name in MODELS)
+    return {name: known[name] for name in [*names, *filter(None, encoders)] or known}
 
 
 @command.command("list")

@@ -185,8 +185,11 @@ def test_records_differ_in_words_first(clips: Path, tmp_path: Path, capsys: pyte
     assert code == 0
     assert "- protocol, filter: bicubic → bilinear" in shown
     assert "| geometry | `filter=bilinear` |" in shown
-    first = RunRecord.load(next((runs[0] / "records").glob("*.json")))
+    first, second = (RunRecord.load(next((run / "records").glob("*.json"))) for run in runs)
     assert f"{first.scores['psnr'].value:.2f}" in shown
+    apart = f"{second.scores['psnr'].value - first.scores['psnr'].value:+.3f}"
+    assert f"PSNR: the records differ by {apart}, the walk by {apart}; the rest, +0.000" in shown
+    assert "walk begins" not in shown
 
 
 def test_an_own_protocol_is_read_from_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,14 +11,15 @@ from cvbench import report
 from cvbench.commands.codes import DONE, INCOMPLETE
 from cvbench.commands.console import echo, line, progress_bar, quiet
 from cvbench.commands.options import changes_of, check_folder, data_names, metric_names, model_names, weights_of
+from cvbench.compare.records import Pair, left_over, of_records, said
 from cvbench.compare.walk_text import walk_csv, walk_json, walk_markdown
 from cvbench.compare.walked import Walked, walked
 from cvbench.core.config import load_config
-from cvbench.core.errors import UsageError
+from cvbench.core.errors import UnknownName, UsageError
 from cvbench.core.fields import EvalProtocol, derive
 from cvbench.core.protocol import PROTOCOLS, protocol
 from cvbench.core.records import WALK, RunRecord, read_records
-from cvbench.core.walk import Step, differing, walk
+from cvbench.core.walk import Step, walk
 from cvbench.data import DATASETS
 from cvbench.probes import known_weights
 from cvbench.store import FileStore, write_text
@@ -63,18 +64,21 @@ def command(first: str, second: str, **given: Any) -> int:
     cache, at most 4 GiB; CVBENCH_RECONSTRUCTIONS says otherwise), so that steps behind the model cost no pass of it; a
     walk that was interrupted continues. Exit codes: 0 done, 2 wrong usage, 3 something could not be measured (named).
     """
-    a, b, told, defaults = ends(first, second, given["changes"])
+    a, b, pair, defaults = ends(first, second, given["changes"])
     if given["out"]:
         check_folder(given["out"])
-    for word in told:
+    for word in said(*pair) if pair else ():
         line(word, err=given["form"] != "md")
     steps = walk(a, b)
     if not steps:
         line(f"{a.name} and {b.name} do not differ in any field", err=given["form"] != "md")
         return DONE
     walks = carry_out(build_request(given, a, defaults), a, b, reverse=given["reverse"])
-    text = walk_markdown(walks)
+    rest = [f"- {word}\n" for walk in walks if pair for word in left_over(walk, *pair)]
+    text = "".join([walk_markdown(walks), "\n" if rest else "", *rest])
     echo(text if given["form"] == "md" else FORMATS[given["form"]](walks), nl=False)
+    if given["form"] != "md":
+        echo("".join(rest), nl=False, err=True)
     if given["out"]:
         publish(walks, text, given["out"], f"{a.name} → {b.name}")
     return INCOMPLETE if any(is_short(each) for each in walks) else DONE
@@ -85,21 +89,21 @@ def is_short(each: Walked) -> bool:
     return bool(each.error) or any(c.value is None for row in each.rows for c in row.by_metric.values())
 
 
-Ends = tuple[EvalProtocol, EvalProtocol, list[str], Mapping[str, Sequence[str]]]
+Ends = tuple[EvalProtocol, EvalProtocol, Pair | None, Mapping[str, Sequence[str]]]
 
 
 def ends(first: str, second: str, changes: Sequence[str]) -> Ends:
-    """Return the two protocols, what is to be said of them, and what is meant where no option says it."""
+    """Return the two protocols, the records that they are of, and what is meant where no option says it."""
     kinds = [is_protocol(name) for name in (first, second)]
     if kinds[0] != kinds[1]:
         raise UsageError(f"{first} and {second}: give two protocols, or two records or folders of runs")
     if kinds[0]:
         a, b = (protocol(name, changes_of({"changes": changes})) for name in (first, second))
-        return a, b, [], {"models": MODELS, "data": DATA}
+        return a, b, None, {"models": MODELS, "data": DATA}
     pair = of_records(read_records([Path(first)]), read_records([Path(second)]))
     a, b = (derive(record.protocol, changes) for record in pair)
     data = [pair[0].data.name] if pair[0].data.name in DATASETS else []
-    return a, b, list(said(*pair)), {"models": [pair[0].model.name], "data": data}
+    return a, b, pair, {"models": [pair[0].model.name], "data": data}
 
 
 def is_protocol(name: str) -> bool:
@@ -108,32 +112,8 @@ def is_protocol(name: str) -> bool:
         return True
     if Path(name).exists():
         return False
-    protocol(name)  # which says what there is
-    return True
-
-
-def of_records(ours: Sequence[RunRecord], theirs: Sequence[RunRecord]) -> tuple[RunRecord, RunRecord]:
-    """Return the first pair of one model on one data set; else the first of each. Raises UsageError for none."""
-    alike = [(a, b) for a in ours for b in theirs if (a.model.name, a.data.name) == (b.model.name, b.data.name)]
-    return alike[0] if alike else (ours[0], theirs[0])
-
-
-def said(a: RunRecord, b: RunRecord) -> list[str]:
-    """Return in words all in which two records differ, and their scores."""
-    found = {
-        "model": (a.model.name, b.model.name), "weights and code": (a.model.digest[:12], b.model.digest[:12]),
-        "data": (f"{a.data.name}#{a.data.manifest[:12]}", f"{b.data.name}#{b.data.manifest[:12]}"),
-        "samples": (a.data.n, b.data.n),
-        **{f"probe {n}": (a.probes.get(n), b.probes.get(n)) for n in dict.fromkeys([*a.probes, *b.probes])},
-        **{n: (a.environment.get(n), b.environment.get(n)) for n in dict.fromkeys([*a.environment, *b.environment])},
-    }  # fmt: skip
-    lines = [f"- {what}: {old} → {new}" for what, (old, new) in found.items() if old != new]
-    fields = differing(a.protocol, b.protocol)
-    lines += [f"- protocol, {name}: {getattr(a.protocol, name)} → {getattr(b.protocol, name)}" for name in fields]
-    scores = [n for n in a.scores if n in b.scores]
-    lines += [f"- {n}: {a.scores[n].value:.4f} → {b.scores[n].value:.4f} in the records" for n in scores]
-    head = f"{a.model.name} on {a.data.name}, what differs between the records:"
-    return [head, *(lines or ["- nothing"]), ""]
+    base = name.partition("+")[0]
+    raise UnknownName("protocol, file or folder", base, PROTOCOLS)
 
 
 def build_request(given: Mapping[str, Any], a: EvalProtocol, defaults: Mapping[str, Sequence[str]]) -> "Request":

@@ -128,7 +128,7 @@ def walk_csv(walks: Sequence[Walked]) -> str:
         for label, row in lines(walk):
             for name, change in row.by_metric.items():
                 writer.writerow([walk.model, walk.data, label, row.changes, name, *_plain(change), row.clips, row.items,
-                                 row.note or change.why])  # fmt: skip
+                                 "; ".join(filter(None, (row.note, change.why)))])  # fmt: skip
     return out.getvalue()
 
 

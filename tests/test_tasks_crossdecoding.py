@@ -130,7 +130,14 @@ def test_an_inflated_untrained_video_vae_loses_nothing_at_one_frame(own: dict[st
     np.testing.assert_allclose(correlation["latents"]["correlation"], 1, atol=1e-5)
 
 
-@pytest.mark.parametrize("changes", [[], ["eight=floor"], ["eight=raw"], ["resizer=float", "filter=bilinear"]])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [],
+        ["eight=raw", "resizer=float", "filter=bilinear"],
+        pytest.param(["eight=floor"], marks=pytest.mark.large),  # another rounding in the same place
+    ],
+)
 def test_a_model_with_itself_equals_plain_reconstruction(
     changes: list[str], own: dict[str, str], footage: Path
 ) -> None:

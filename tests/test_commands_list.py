@@ -46,7 +46,7 @@ def test_metrics_say_range_direction_what_must_be_fetched_and_the_cost(
     assert found["cvvdp"][3] == "pip install cvbench[perceptual]"
     assert found["dists"][3] == "vgg16-397923af.pth, weights.pt"
     assert found["pic"][3].endswith("pip install cvbench[pic]")
-    measured = [name for name, m in METRICS.items() if m.network != "bpp" and not m.network.endswith("-prefixes")]
+    measured = [name for name, m in METRICS.items() if m.network != "bpp"]
     assert all(float(found[name][4]) > 0 for name in measured)
 
 

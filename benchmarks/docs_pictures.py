@@ -54,6 +54,7 @@ REPORT = [
     View("frames", "#curves"),
     View("wipe", "#panels", panels),
     View("difference", "#panels", difference),
+    View("failures", "#failures details[open]"),
     View("dark", "", height=760, scheme="dark"),
     View("phone", "", width=390, height=760, scheme="dark"),
 ]

@@ -63,7 +63,7 @@ def test_shares_are_the_run(
     assert not (tmp_path / "untouched" / "latents").exists()
 
 
-@pytest.mark.parametrize("where", [Gaussian, Decoder])
+@pytest.mark.parametrize("where", [Gaussian, pytest.param(Decoder, marks=pytest.mark.large)])
 def test_a_run_that_was_cut_off_ends_in_the_same_record(
     where: Any, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

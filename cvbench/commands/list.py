@@ -101,7 +101,7 @@ def needs(metric: Metric) -> str:
 
 def seconds_of(metric: Metric, seconds: Mapping[str, float]) -> str:
     """Return the cost of a metric's probe."""
-    return f"{seconds[metric.network]:.2g}" if metric.network in seconds else "–"
+    return f"{seconds[metric.network]:.3g}" if metric.network in seconds else "–"
 
 
 def list_suites() -> Rows:

@@ -31,15 +31,16 @@ from cvbench.tasks import reconstruction
 from cvbench.tasks.request import Request
 
 
-def film(folder: Path, clips: int, frames: int, side: int) -> Path:
+def film(folder: Path, clips: int, frames: int, height: int, width: int) -> Path:
     """Make clips of a picture that moves, as numbered frames."""
     rng = np.random.default_rng(0)
     for number in range(clips):
         (folder / f"{number:03}").mkdir(parents=True)
-        noise = rng.integers(0, 256, (side // 16, side // 16, 3), np.uint8)
-        whole = Image.fromarray(noise).resize((side + frames, side + frames), Image.Resampling.BICUBIC)
+        noise = rng.integers(0, 256, (height // 16, width // 16, 3), np.uint8)
+        whole = Image.fromarray(noise).resize((width + frames, height + frames), Image.Resampling.BICUBIC)
         for frame in range(frames):
-            whole.crop((frame, frame, frame + side, frame + side)).save(folder / f"{number:03}" / f"{frame:05}.png")
+            part = whole.crop((frame, frame, frame + width, frame + height))
+            part.save(folder / f"{number:03}" / f"{frame:05}.png", compress_level=1)
     return folder
 
 
@@ -96,7 +97,7 @@ def main() -> int:
     if device.type != "cuda":
         print("no GPU here: these are ratios of a CPU, where the model waits for nothing; of a GPU nothing is said")
     with tempfile.TemporaryDirectory() as folder:
-        data = film(Path(folder), given.clips, given.frames, given.size + 32)
+        data = film(Path(folder), given.clips, given.frames, given.size + 32, given.size + 32)
         fields = [f"frames={given.frames}", "stride=1", f"size={given.size}", f"dtype={given.dtype}"]
         for name in given.models.split(","):
             request = Request(

@@ -35,7 +35,8 @@ from cvbench.probes.bits import bits_of
 P = TypeVar("P")
 Clip = Video | Pixels8
 """A video in flight or at rest."""
-LARGEST = 256 << 20
+LARGEST = 64 << 20
+"""Bytes of one side in float32 that a pair probe is given at once: beside a clip, little."""
 Rows = dict[str, Row]
 """By column a row of numbers, on its way perhaps, or the text that says why there is none."""
 

@@ -15,7 +15,7 @@ from cvbench.core.records import DataFacts, RunRecord
 from cvbench.core.run import Run
 from cvbench.core.types import FloatPixels, Pixels
 from cvbench.engine import pictures, speed
-from cvbench.engine.coding import Batch, Coded, Feeding, at_rest, code, describe, judge, quantize, to_videos
+from cvbench.engine.coding import Batch, Coded, Feeding, at_rest, code, describe, in_flight, judge, quantize
 from cvbench.engine.device import device_name, now, runtime
 from cvbench.engine.loop import Made, Prepared, Progress, Unit, Work, silent
 from cvbench.engine.measuring import (
@@ -404,9 +404,9 @@ class Reconstruction(DataTask):
             self._again = {sample.index: self.loop.read(sample.index, sample.item).pixels}
         return kept if kept is not None else self._again[sample.index]
 
-    def _video(self, sample: Prepared) -> torch.Tensor:
+    def _resting(self, sample: Prepared) -> Batch:
         pixels = self._pixels(sample)
-        return to_videos([pixels] if pixels is not None else [], self.device)
+        return at_rest([pixels] if pixels is not None else [], self.device)
 
     def _precision(self, subject: Subject, found: "Beside") -> None:
         """Find out how far, in dB, half precision is from float32 on the first clip; remembered."""
@@ -417,7 +417,7 @@ class Reconstruction(DataTask):
         key = self._run(sample, subject.key(sample.shape) or "", task={"precision": 1}).key("code")
         known = self.store.facts(key)
         if known is None:
-            video, seed = self._video(sample), [sample.seed(self.protocol)]
+            video, seed = self._resting(sample), [sample.seed(self.protocol)]
             half, exact = (quantize(code(each, video, seed, self.feeding)[0].recon) for each in (subject, full))
             row = compared(self.probes.pair("psnr"), {"": half}, exact)[""]
             known = [float(row.mean()), subject.computes_in]
@@ -434,7 +434,7 @@ class Reconstruction(DataTask):
         known = self.store.facts(key) if reusable else None
         if known is None:
             self.progress(f"speed of {subject.name}", len(self.dataset.items), len(self.dataset.items))
-            known = speed.measure_speed(subject, self._video(sample), warm=subject.name in self.warm)
+            known = speed.measure_speed(subject, in_flight(self._resting(sample)), warm=subject.name in self.warm)
             if reusable:
                 self.store.remember(key, known)
         found.speed = known
@@ -465,11 +465,11 @@ class Reconstruction(DataTask):
         for done, (name, wanted) in enumerate(choice.items()):
             self.progress(f"pictures of {self.dataset.name}", done, len(choice))
             sample, recons, latents = samples[name], {}, {}
-            target: torch.Tensor | None = None
+            target: Batch | None = None
             for subject in (s for s in self.subjects if s.name in wanted):
                 shot = self.kept_shots.find(sample, subject)
                 if shot is None:
-                    target = self._video(sample) if target is None else target
+                    target = self._resting(sample) if target is None else target
                     shot = self._shot(subject, sample, target)
                 if shot is not None:
                     recons[subject.name], latents[subject.name] = shot
@@ -479,7 +479,7 @@ class Reconstruction(DataTask):
                 pixels = pixels if pixels.dtype == "uint8" else (255 * pixels).round().astype("uint8")
                 yield pictures.Shot(name, pixels, recons, shown)
 
-    def _shot(self, subject: Subject, sample: Prepared, target: torch.Tensor) -> Shown | None:
+    def _shot(self, subject: Subject, sample: Prepared, target: Batch) -> Shown | None:
         """Let a model reconstruct a sample for its picture; what fails costs that picture alone."""
         self.residents.prepare(subject)
         try:

@@ -8,9 +8,12 @@ import torch
 from cvbench.core.types import Pixels
 from cvbench.engine.coding import Coded
 from cvbench.engine.loop import Prepared
+from cvbench.engine.pictures import evenly
 from cvbench.engine.subject import Subject
 from cvbench.nets.fetching import Row, arrived, fetch
 
+SHOWN = 1 << 22
+"""Numbers of latents that a picture is made of: of larger ones some frames, evenly spaced."""
 Shown = tuple[Pixels, np.ndarray | None]
 """A reconstruction in 8 bits, and its latents where they can be shown."""
 Shot = tuple[Row, Row | None]
@@ -36,6 +39,9 @@ def _latents(latents: Any, place: int) -> Row | None:
     if not isinstance(latents, torch.Tensor):
         return None
     mine = latents[place]
+    if mine.ndim == 4 and mine.numel() > SHOWN:
+        frames = evenly(mine.shape[1], SHOWN // mine[:, 0].numel())
+        mine = mine[:, frames]
     return fetch(mine.float() if mine.is_floating_point() else mine)
 
 

@@ -175,6 +175,18 @@ def test_steps_sum_exactly_in_every_form_and_the_set_of_clips_is_told(
     assert "<script" not in page
 
 
+def test_a_sample_that_fails_is_named_and_the_walk_is_not_whole(
+    clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (clips / "broken.mp4").write_bytes(b"no video")
+    ends = ("cvbench-1+size=32+frames=5", "cvbench-1+size=32+frames=5+eight=none")
+    for form in ("md", "csv"):
+        words = ["--models", "pool-8x8", "--data", str(clips), "--metrics", "psnr", "--format", form]
+        assert run_program(["explain", *ends, *words]) == 3
+        said = capsys.readouterr()
+        assert "failed: broken.mp4" in (said.out if form == "md" else said.err)
+
+
 def test_records_differ_in_words_first(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = [tmp_path / "a", tmp_path / "b"]
     for folder, change in zip(runs, ("filter=bicubic", "filter=bilinear"), strict=True):

@@ -12,7 +12,7 @@ from cvbench.commands.codes import DONE, INCOMPLETE
 from cvbench.commands.console import echo, line, progress_bar, quiet
 from cvbench.commands.options import changes_of, check_folder, data_names, metric_names, model_names, weights_of
 from cvbench.compare.records import Pair, left_over, of_records, said
-from cvbench.compare.walk_text import walk_csv, walk_json, walk_markdown
+from cvbench.compare.walk_text import reasons, walk_csv, walk_json, walk_markdown
 from cvbench.compare.walked import Walked, walked
 from cvbench.core.config import load_config
 from cvbench.core.errors import UnknownName, UsageError
@@ -78,6 +78,7 @@ def command(first: str, second: str, **given: Any) -> int:
     text = "".join([walk_markdown(walks), "\n" if rest else "", *rest])
     echo(text if given["form"] == "md" else FORMATS[given["form"]](walks), nl=False)
     if given["form"] != "md":
+        rest = [*(f"- {word}\n" for walk in walks for word in reasons(walk)), *rest]
         echo("".join(rest), nl=False, err=True)
     if given["out"]:
         publish(walks, text, given["out"], f"{a.name} → {b.name}")
@@ -86,7 +87,7 @@ def command(first: str, second: str, **given: Any) -> int:
 
 def is_short(each: Walked) -> bool:
     """Tell whether something of a walk could not be measured."""
-    return bool(each.error) or any(c.value is None for row in each.rows for c in row.by_metric.values())
+    return bool(each.error or each.failed) or any(c.value is None for row in each.rows for c in row.by_metric.values())
 
 
 Ends = tuple[EvalProtocol, EvalProtocol, Pair | None, Mapping[str, Sequence[str]]]

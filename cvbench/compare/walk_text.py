@@ -63,8 +63,9 @@ def walk_rows(walk: Walked) -> list[list[str]]:
 
 
 def reasons(walk: Walked) -> list[str]:
-    """Say why scores of a walk are missing."""
-    return list(dict.fromkeys(c.why for row in walk.rows for c in row.by_metric.values() if c.why))
+    """Say why scores of a walk are missing, and which samples failed."""
+    whys = dict.fromkeys(c.why for row in walk.rows for c in row.by_metric.values() if c.why)
+    return [*whys, *(f"failed: {told}" for told in walk.failed)]
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -43,7 +43,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Walked:
-    """A walk of one model on one data set: the scores at the start, then the steps."""
+    """A walk of one model on one data set: the scores at the start, then the steps; samples that failed on one."""
 
     model: str
     data: str
@@ -52,6 +52,7 @@ class Walked:
     metrics: Sequence[str]
     rows: Sequence[Row]
     error: str = ""
+    failed: Sequence[str] = ()
 
     @property
     def start(self) -> Row:
@@ -84,7 +85,8 @@ def walked(
     rows = [_start(records[0], metrics)]
     for step, (before, after) in zip(steps, pairwise(records), strict=False):
         rows.append(_row(step, before, after, metrics, (back or {}).get(step.label)))
-    return Walked(head.model.name, head.data.name, first, last, metrics, rows)
+    failed = list(dict.fromkeys(failure.told for record in records for failure in record.failures))
+    return Walked(head.model.name, head.data.name, first, last, metrics, rows, failed=failed)
 
 
 def _start(record: RunRecord, metrics: Sequence[str]) -> Row:

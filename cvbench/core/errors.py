@@ -25,7 +25,7 @@ class UnknownName(UsageError):
 
 def some(known: Collection[str]) -> list[str]:
     """Return all of a few names; of many the first ones and how many there are."""
-    names = sorted(known)
+    names = sorted(set(known))
     return names if len(names) <= SEVERAL else [*names[: SEVERAL // 2], f"… ({len(names)} in all)"]
 
 

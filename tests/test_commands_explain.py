@@ -160,6 +160,7 @@ def test_steps_sum_exactly_in_every_form_and_the_set_of_clips_is_told(
         0, ["explain.csv", "explain.html", "explain.json", "explain.md"],
     )  # fmt: skip
     assert "without clip3; n 4 → 3" in shown
+    assert "failed" not in shown
     (walked,) = json.loads((out / "explain.json").read_text())
     for metric in ("psnr", "ssim"):
         rows = [row["by_metric"][metric] for row in walked["rows"]]

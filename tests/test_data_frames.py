@@ -16,11 +16,13 @@ from conftest import scene
 from PIL import Image, ImageOps
 from torchvision.transforms import functional as vision
 
-from cvbench.core.errors import Unavailable, UnreadableSample, UsageError
+from cvbench.core.errors import TooShort, Unavailable, UnreadableSample, UsageError
 from cvbench.core.types import Pixels, Sample, Sampling
 from cvbench.data import crosscheck, video
+from cvbench.data.dataset import read_named
 from cvbench.data.files import MOST_BYTES, MOST_PIXELS, refusing
 from cvbench.data.frames import frame_indices, prepare, read_file, read_image, read_numbered, read_video
+from cvbench.data.packed import read_packed
 
 PROTOCOL = Sampling(33, 3)
 ALL = Sampling(1000, 1)
@@ -841,3 +843,24 @@ def test_resizes_that_do_not_exist_are_refused() -> None:
         prepare(scene(1, 40, 56), 20, "lanczos", False)
     with pytest.raises(UsageError, match="at least 1"):
         prepare(scene(1, 40, 56), 0)
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "packed"])
+def test_a_clip_that_is_too_short_is_left_out_whatever_holds_it(kind: str, tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 255, (5, 32, 32, 3), np.uint8)
+    path = tmp_path / "clip.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 32
+        for k, frame in enumerate(frames):
+            Image.fromarray(frame).save(tmp_path / f"{k}.png")
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    sampling = Sampling(9, 1, 0, "skip")
+    read = {
+        "folder": lambda: read_numbered(sorted(tmp_path.glob("*.png")), sampling),
+        "file": lambda: read_named("clip", path, "pyav", sampling),
+        "packed": lambda: read_packed("shard/clip", path.read_bytes(), "clip.mp4", "pyav", sampling),
+    }
+    with pytest.raises(TooShort, match="has 5 frames, too few for 9"):
+        read[kind]()

@@ -51,7 +51,7 @@ def refusing(path: Path) -> Iterator[None]:
     except UnreadableSample as error:
         if str(error).startswith(f"{escaped(path.name)}: "):
             raise
-        raise UnreadableSample(f"{escaped(path.name)}: {error}") from error
+        raise type(error)(f"{escaped(path.name)}: {error}") from error  # TooShort stays TooShort
     except (CvbenchError, MemoryError):
         raise
     except Exception as error:  # Pillow alone raises OSError, SyntaxError, ValueError, struct.error, zlib.error, ...

@@ -110,7 +110,7 @@ def read_packed(label: str, content: bytes, name: str, reader: Reader, sampling:
         try:
             return read_named(label, path, reader, sampling)
         except UnreadableSample as error:  # which calls the sample by that file
-            raise UnreadableSample(f"{label}: {str(error).removeprefix(f'{path.name}: ')}") from error
+            raise type(error)(f"{label}: {str(error).removeprefix(f'{path.name}: ')}") from error
 
 
 def check_amount(label: str, size: int) -> None:

@@ -25,5 +25,5 @@ def test_what_says_nothing_of_images_is_no_failure_of_them(
     assert (list(of_photos.inapplicable), "flicker" in of_clips.scores) == (["flicker"], True)
     assert run_program([*line, "-d", str(clips)]) == 0
     assert run_program([*line, "-d", str(photos)]) == 3
-    assert "flicker: no sample of this run is a clip" in capsys.readouterr().err
+    assert "flicker applies to no sample of this run: flicker needs two frames" in capsys.readouterr().err
     assert run_program([*line[:-3], "psnr,ms-ssim", *line[-2:], "-d", str(photos)]) == 3  # too small is a failure

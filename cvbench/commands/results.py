@@ -27,7 +27,7 @@ def finish(records: Sequence[RunRecord], suite: str, out: Path, *, intervals: bo
     if not quiet:
         line(f"records, table.md, table.csv and samples.csv are in {out}", err=True)
     for name, why in (idle := without_samples(records)).items():
-        line(f"Error: {name} says something of no sample of this run: {why}", err=True)
+        line(f"Error: {name} applies to no sample of this run: {why}", err=True)
     return DONE if all(record.complete for record in records) and not idle else INCOMPLETE
 
 

@@ -398,6 +398,15 @@ def test_averages_of_some_parameters_are_no_network(case: Case, whole: bool, tmp
         built(case, path)
 
 
+@pytest.mark.parametrize("share", [0.02, 0.999])
+def test_a_checkpoint_of_averages_that_is_cut_short_is_refused(share: float, tmp_path: Path) -> None:
+    path = lightning(official(MAGVIT.variant), tmp_path / "w.ckpt")
+    built(MAGVIT, path)  # whole, it is read
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(BadWeights, match=r"w\.ckpt is damaged, cut short or no file of weights"):
+        built(MAGVIT, path)
+
+
 def test_a_checkpoint_that_asks_for_more_than_tensors_is_refused(tmp_path: Path) -> None:
     path = lightning(official(MAGVIT.variant), tmp_path / "w.ckpt", hyper_parameters={"args": Namespace(a=Evil())})
     with pytest.raises(BadWeights, match="is refused"):

@@ -64,7 +64,7 @@ C32 = {"channels": 32}
 SMALL_MAGVIT = {**C32, "bits": 10}
 SMALL_F16 = {"block_out_channels": (32, 32, 64, 64, 128)}
 SMALL_WF = {"base_channels": 32, "encoder_energy_flow_hidden_size": 32, "decoder_energy_flow_hidden_size": 32}
-VIDTOK = "vidtok_kl_causal_488_4chn.ckpt"
+VIDTOK, VIDTOK_1_1 = "vidtok_kl_causal_488_4chn.ckpt", "vidtok_kl_causal_488_4chn_v1_1.ckpt"
 CODED = [
     Case("cosmos-di16x16", "cosmos-di16x16-small", "sq", (1, 3, 64, 64), 4, options={**C32, "latent": 32}),
     Case("cosmos-dv4x8x8", "cosmos-dv4x8x8-small", "t5", (1, 3, 5, 32, 48), 4, "a", C32),
@@ -187,6 +187,24 @@ def test_latents_and_pixels_are_the_official_ones(case: Case, tmp_path: Path) ->
             torch.testing.assert_close(recon[..., :: case.stride, :: case.stride], expected, atol=1e-4, rtol=1e-4)
         else:
             close(recon, f"{case.key}/recon", case.stride, atol=1e-3 if "cosmos" in case.variant else 1e-4)
+
+
+WHOLE = [
+    Case("vidtok-1.0-kl4", "vidtok-1.0-kl4-small", "t8", (1, 3, 8, 32, 32), 4, options={"ch": 32}, file=VIDTOK),
+    Case("vidtok-kl4", "vidtok-1.1-kl4-small", "t8", (1, 3, 8, 32, 32), 4, options={"ch": 32}, file=VIDTOK_1_1),
+]
+"""Whole groups of frames, which the network takes and an adapter pads to one more."""
+
+
+@pytest.mark.parametrize("case", WHOLE, ids=ids)
+def test_vidtok_of_whole_groups_of_frames_is_the_official_one(case: Case, tmp_path: Path) -> None:
+    net = built(case, save(case, tmp_path)).net
+    with torch.inference_mode():
+        mean = net.encode(2 * videos(case) - 1).latent_dist.mode()
+        close(mean, f"{case.key}/mean")
+        recon = net.decode(mean)
+    expected = recorded(f"{case.key}/recon")[:, :, -recon.shape[2] :]  # of 1.1 with the frames that are cut off
+    torch.testing.assert_close(recon[..., :: case.stride, :: case.stride], expected, atol=1e-4, rtol=1e-4)
 
 
 def of_entry(net: Callable[[Any], nn.Module], layout: Any, name: str) -> Callable[[], nn.Module]:

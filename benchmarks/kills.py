@@ -71,7 +71,9 @@ def page(out: Path) -> dict[str, str]:
 def tasks(root: Path) -> dict[str, Task]:
     """Return a command line of each kind, which nothing fails in."""
     data, other = film(root / "data", 4, 1), film(root / "other", 4, 2)
-    ready = root / "ready"
+    ready, clips = root / "ready", film(root / "clips", 4, 3)
+    for picture in clips.glob("*.png"):
+        picture.unlink()
     asked = ["-d", str(data), "--no-speed", *SIZE]
     carry_out([*["run", "-m", "pool-8x8,jpeg", "--metrics", "psnr,ssim"], *asked, "--out", str(ready)], root / "cache")
     return {
@@ -88,7 +90,7 @@ def tasks(root: Path) -> dict[str, Task]:
             ["run", "-s", "t2i", "-m", DRAWN, "--metrics", "psnr,ssim", "--limit", "6"], "--out", records,
         ),
         "interpolate": Task(
-            ["interpolate", str(data), "--model", "interp-linear", "--device", "cpu"], "--out", films_of,
+            ["interpolate", str(clips), "--model", "interp-linear", "--device", "cpu"], "--out", films_of,
         ),
         "baseline": Task(["baseline", "save", str(ready)], "--to", files),
         "report": Task(["report", str(ready)], "--out", reported),

@@ -101,12 +101,16 @@ def item(name: str, pixels: np.ndarray, fps: float = RATE) -> Item:
 
 
 class Blur:
-    """The model: (x + x one column to the right) / 2 · 1.0625, in a range and precision of its script."""
+    """The model: (x + x one column to the right) / 2 · 1.0625, in a range and precision of its script.
+
+    With `exact` its range is made from bytes (and half ones, of a border) in float64, as some scripts do before they
+    hand float32 on: where a byte is hit exactly, the last bit decides what a floor makes of it.
+    """
 
     params = (0, 0)
 
-    def __init__(self, dtype: str = "fp32", low: float = -1.0, high: float = 1.0) -> None:
-        self.dtype, self.low, self.high = DTYPES[dtype], low, high
+    def __init__(self, dtype: str = "fp32", low: float = -1.0, high: float = 1.0, exact: bool = False) -> None:
+        self.dtype, self.low, self.high, self.exact = DTYPES[dtype], low, high, exact
 
     def encode(self, videos: torch.Tensor) -> torch.Tensor:
         """Return pixels in the model's range."""
@@ -115,7 +119,8 @@ class Blur:
     def decode(self, latents: torch.Tensor, frames: int) -> torch.Tensor:
         """Return the blurred pixels in [0, 1]."""
         span = self.high - self.low
-        x = (span * latents + self.low).to(self.dtype)
+        pixels = (510 * latents.double()).round() / 510 if self.exact else latents
+        x = (span * pixels + self.low).to(self.dtype)
         made = (x + torch.roll(x, 1, dims=-1)) * 0.5 * 1.0625
         return (made.float() - self.low) / span
 

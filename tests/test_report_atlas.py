@@ -45,6 +45,14 @@ def test_worst_samples_and_frames_are_those_of_the_rows() -> None:
     assert portrait.tiles == []
 
 
+def test_values_that_are_no_frames_have_no_frame() -> None:
+    """Text is read in every eighth frame, flicker lies between frames: a place in such a row is no frame's number."""
+    samples = [dataclasses.replace(sample(0, [30.0] * 9), rows={"psnr": [30.0, 20.0]})]
+    (portrait,) = found([of(samples)]).portraits
+    assert (len(portrait.clips), portrait.frames) == (1, [])
+    assert (samples[0].by_frame("psnr"), sample(1, [1.0, 2.0]).by_frame("psnr")) == ((), [1.0, 2.0])
+
+
 def test_slices_are_by_what_is_shown_with_their_own_means() -> None:
     samples = [sample(k, [20.0 + k] * 2) for k in range(9)]
     samples[0] = sample(0, [20.0] * 2, scene={"luma": 20.0, "si": 0.0, "ti": 0.0})

@@ -95,6 +95,11 @@ class SampleRecord:
         """The clip that it is a run of frames of, its own name where it is a whole one."""
         return self.id.rpartition("#")[0] if "windows" in self.facts else self.id
 
+    def by_frame(self, probe: str) -> Sequence[float]:
+        """Return a probe's values frame by frame; none of a probe that has one for a clip, or skips frames."""
+        row = self.rows.get(probe, ())
+        return row if len(row) == self.frames else ()
+
 
 @dataclass(frozen=True)
 class Failure:

@@ -140,9 +140,7 @@ def _frames(record: RunRecord, names: Sequence[str]) -> pd.DataFrame | None:
 
 
 def _column(record: RunRecord, probe: str) -> np.ndarray:
-    rows = (s.rows.get(probe, ()) for s in record.samples)
-    nothing = [float("nan")]
-    filled = (row if len(row) == s.frames else nothing * s.frames for row, s in zip(rows, record.samples, strict=True))
+    filled = (s.by_frame(probe) or [float("nan")] * s.frames for s in record.samples)
     return np.fromiter(chain.from_iterable(filled), np.float64)
 
 

@@ -27,8 +27,8 @@ class Spectrum(NamedTuple):
 def spectrum(latents: Latents) -> Spectrum:
     """Return the spectrum of latents by the orthonormal DCT of each channel, energies averaged over all.
 
-    The shares are of the energy at u + v above a quarter and above half of its largest (0 for constant latents, 1/8
-    above half for four by four of white noise ...): SEC of Zhong et al., arXiv 2606.03578, equation 9. The slope is the
+    The shares are of the energy at u + v above a quarter and above half of its largest (0 for constant latents, 3/8
+    above half for four by four of white noise): SEC of Zhong et al., arXiv 2606.03578, equation 9. The slope is the
     least squares line through the logarithms of energy and radius but for the mean, 0 for white noise and about -2 for
     photographs: Skorokhodov et al., arXiv 2502.14831. Flat latents have slope 0.
     """

@@ -96,8 +96,8 @@ def _worst_frames(record: RunRecord, name: str) -> list[tuple[float, str, int]]:
     """Return value, sample and number of the worst frames of clips, at most one a clip."""
     metric = METRICS[name]
     worst = min if metric.better == "higher" else max
-    rows = [(s.id, s.rows.get(metric.probe, ())) for s in record.samples if s.frames > 1]
-    found = [(worst(row), sample, row.index(worst(row))) for sample, each in rows if (row := list(each))]
+    rows = [(s.id, list(s.by_frame(metric.probe))) for s in record.samples if s.frames > 1]
+    found = [(worst(row), sample, row.index(worst(row))) for sample, row in rows if row]
     return sorted(found, key=lambda each: each[0], reverse=metric.better == "lower")[:WORST]
 
 

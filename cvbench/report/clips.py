@@ -190,9 +190,9 @@ def sides(records: Sequence[RunRecord]) -> list[str]:
 
 def frame_scores(record: RunRecord, clip: Stored) -> list[str]:
     """Return for each frame shown its scores as one line."""
-    rows = next((s.rows for s in record.samples if s.id == clip.id), {})
-    of = {m: rows.get(METRICS[m].probe, ()) for m in METRICS if METRICS[m].ranked and not METRICS[m].distance}
-    per_frame = {m: row for m, row in of.items() if len(row) == clip.total}
+    sample = next((s for s in record.samples if s.id == clip.id and s.frames == clip.total), None)
+    ranked = [m for m in METRICS if METRICS[m].ranked and not METRICS[m].distance]
+    per_frame = {m: row for m in ranked if sample and (row := sample.by_frame(METRICS[m].probe))}
     return [" · ".join(f"{METRICS[m].label} {written(m, row[f])}" for m, row in per_frame.items()) for f in clip.frames]
 
 

@@ -147,7 +147,7 @@ def curves(records: Sequence[RunRecord], metric: str) -> list[Curve]:
 
 
 def _curve(record: RunRecord, metric: Metric) -> Curve | None:
-    rows = [row for s in record.samples if len(row := s.rows.get(metric.probe, ())) == s.frames > 1]
+    rows = [row for s in record.samples if s.frames > 1 and (row := s.by_frame(metric.probe))]
     if not rows:
         return None
     values = _ragged(rows)

@@ -50,8 +50,7 @@ def build_positions(
 
 
 def _rows(record: RunRecord, metric: Metric) -> list[Row]:
-    rows = ((s.frames, s.rows.get(metric.probe, ())) for s in record.samples if s.frames > 1)
-    return [row for frames, row in rows if len(row) == frames]
+    return [row for s in record.samples if s.frames > 1 and (row := s.by_frame(metric.probe))]
 
 
 def _columns(metric: Metric, most: int) -> list[Column]:

@@ -142,7 +142,7 @@ class CrossDecodingTask(DataTask):
 
     def units(self, sample: Prepared) -> Iterator[Unit]:
         """Yield the rows of each cross-decoding that applies to a sample."""
-        yield from (self._unit(cross, sample) for cross in self.crosses if _suits(cross, sample))
+        yield from (self._unit(cross, sample) for cross in self.crosses if suits(cross, sample))
 
     def _unit(self, cross: CrossDecoding, sample: Prepared) -> Unit:
         keys = [self.key(self.models[name], sample.shape) for name in (cross.encoder, cross.decoder)]
@@ -199,7 +199,7 @@ class CrossDecodingTask(DataTask):
 
     def _record(self, cross: CrossDecoding) -> RunRecord | None:
         """Return a cross-decoding's record; None where the data set holds nothing it applies to."""
-        samples = [sample for sample in self.loop.samples if _suits(cross, sample)]
+        samples = [sample for sample in self.loop.samples if suits(cross, sample)]
         if not samples:
             return None
         stored = [s for sample in samples if (s := self._stored(cross, sample)).rows]
@@ -233,7 +233,8 @@ class CrossDecodingTask(DataTask):
         """Return what a record keeps: of the view that was compared, which has frames and pixels of its own."""
         shown = digest([stored.sample.sha256, cross.target, cross.ratio, self.protocol.seed])
         made = sample_record(self.probes, stored, sha256=shown)
-        return replace(made, frames=len(next(iter(made.rows.values()), [])))
+        seen = view(torch.zeros(1, 3, stored.sample.shape[0], 1, 1), cross.target, cross.ratio, self.protocol.seed)
+        return replace(made, frames=seen.shape[2])
 
     def _facts(self, cross: CrossDecoding) -> ModelFacts:
         ours, theirs = self.models[cross.encoder].facts, self.models[cross.decoder].facts
@@ -325,7 +326,7 @@ class CodedViews:
         return drawn.to(like)
 
 
-def _suits(cross: CrossDecoding, sample: Prepared) -> bool:
+def suits(cross: CrossDecoding, sample: Prepared) -> bool:
     """Tell whether a cross-decoding is of images or of clips, as the sample is."""
     return (cross.source == "images") == (sample.shape[0] == 1)
 

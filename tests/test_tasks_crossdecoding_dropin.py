@@ -11,6 +11,7 @@ from PIL import Image
 from cvbench.core.errors import UsageError
 from cvbench.core.protocol import PROTOCOLS
 from cvbench.core.records import RunRecord
+from cvbench.engine import speed
 from cvbench.store import FileStore
 from cvbench.tables import lay_out, markdown
 from cvbench.tasks.crossdecoding import run_drop_in
@@ -62,8 +63,8 @@ def photos(tmp_path: Path) -> Path:
 def records(folder: Path, *names: str, **more: object) -> list[RunRecord]:
     models = [name if name == "vae-sd21" else f"{name}={folder}/halves.py:{name}" for name in names]
     protocol = replace(PROTOCOLS["cvbench-1"], size=None)
-    request = Request(models, (f"photos={folder}/photos",), ("psnr",), protocol, device="cpu", **more)  # type: ignore[arg-type]
-    return run_drop_in(request, store=FileStore())
+    asked = {"metrics": ("psnr",), "protocol": protocol, "device": "cpu", **more}
+    return run_drop_in(Request(models, (f"photos={folder}/photos",), **asked), store=FileStore())  # type: ignore[arg-type]
 
 
 def test_the_target_is_the_bases_own_decoding(photos: Path) -> None:
@@ -84,6 +85,28 @@ def test_other_latents_are_refused_with_the_reason_and_decoding_alone_is_timed(p
     assert "images by base" in markdown(lay_out(list(found.values())))
     with pytest.raises(UsageError, match="two or more"):
         records(photos, "base")
+
+
+def test_a_record_says_how_many_frames_were_compared_whatever_was_measured(photos: Path) -> None:
+    (photos / "photos" / "clip").mkdir()
+    for k, frame in enumerate(scene(3, 32, 48, 7).transpose(1, 2, 3, 0)):
+        Image.fromarray(frame).save(photos / "photos" / "clip" / f"{k}.png")
+    found = {r.data.name.partition(":")[2]: r for r in records(photos, "base", "small", metrics=("flicker", "psnr"))}
+    (of_clip,) = found["clips by base"].samples
+    assert (of_clip.frames, len(of_clip.rows["flicker"]), len(of_clip.rows["psnr"])) == (3, 2, 3)
+    assert {sample.frames for sample in found["images by base"].samples} == {1}
+
+
+def test_a_speed_is_reused_under_the_conditions_it_was_measured_in(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    kept = speed.measure_decoding
+    monkeypatch.setattr(speed, "measure_decoding", lambda *given: calls.append(1) or kept(*given))
+    for threads in (1, 1, 2):
+        monkeypatch.setattr("torch.get_num_threads", lambda threads=threads: threads)
+        assert [(r.speed or {}).get("threads") for r in records(photos, "base", "small", speed=True)] == [threads] * 2
+    assert len(calls) == 4
 
 
 def test_a_base_that_cannot_be_loaded_leaves_no_candidate_without_a_word(photos: Path) -> None:

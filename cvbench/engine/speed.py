@@ -65,6 +65,11 @@ def measure_speed(subject: Subject, videos: Videos, *, warm: bool = False) -> di
     }
 
 
+def conditions(device: torch.device) -> dict[str, str | int]:
+    """Return what must be equal for a speed to be reused: the device, how many threads compute, how it is measured."""
+    return {"device": device_name(device), "threads": torch.get_num_threads(), "version": VERSION}
+
+
 def measure_decoding(decode: Callable[[], Videos], device: torch.device) -> dict[str, float | int | str | None]:
     """Time a call that decodes one sample, as `measure_speed` does; nothing is encoded, and `shape` is the result's."""
     made, peak = _peak(decode, device)

@@ -16,7 +16,7 @@ from cvbench.core.run import Run
 from cvbench.core.types import FloatPixels, Pixels
 from cvbench.engine import pictures, speed
 from cvbench.engine.coding import Batch, Coded, Feeding, at_rest, code, describe, in_flight, judge, quantize
-from cvbench.engine.device import device_name, now, runtime
+from cvbench.engine.device import now, runtime
 from cvbench.engine.loop import Made, Prepared, Progress, Unit, Work, silent
 from cvbench.engine.measuring import (
     Clip,
@@ -440,8 +440,7 @@ class Reconstruction(DataTask):
         found.speed = known
 
     def _speed_key(self, sample: Prepared, model: str) -> str:
-        machine = {"device": device_name(self.device), "threads": torch.get_num_threads(), "version": speed.VERSION}
-        return self._run(sample, model, task={"speed": machine}).key("code")
+        return self._run(sample, model, task={"speed": speed.conditions(self.device)}).key("code")
 
     def known_speed(self, subject: Subject, sample: Prepared) -> float | None:
         """Return the seconds a frame that a model took when it was timed on a sample here; None when it was not."""

@@ -13,13 +13,13 @@ from cvbench.core.records import DataFacts, ModelFacts, RunRecord, SampleRecord
 from cvbench.core.run import Run
 from cvbench.engine import speed
 from cvbench.engine.coding import decoded, describe
-from cvbench.engine.device import device_name, runtime
+from cvbench.engine.device import runtime
 from cvbench.engine.loop import Prepared, Progress, silent
 from cvbench.engine.measuring import measure_pairs
 from cvbench.nets.fetching import Row
 from cvbench.store import Store
 from cvbench.tasks.crossdecoding.plan import CrossDecoding, mismatch, other_form
-from cvbench.tasks.crossdecoding.task import CodedViews, CrossDecodingTask, run_crossed
+from cvbench.tasks.crossdecoding.task import CodedViews, CrossDecodingTask, run_crossed, suits
 from cvbench.tasks.request import Request, Tell, failed_record
 from cvbench.tasks.targets import named
 
@@ -106,11 +106,10 @@ class DropInTask(CrossDecodingTask):
         """Time the decoder on the first sample's latents; remembered for this machine."""
         if not self.request.speed:
             return None, []
-        sample = next(s for s in self.loop.samples if (s.shape[0] == 1) == (cross.source == "images"))
+        sample = next(s for s in self.loop.samples if suits(cross, s))
         unit = self._unit(cross, sample)
         run = self.run_of(cross, sample, tuple(self.models[m].facts.digest for m in (cross.encoder, cross.decoder)))
-        task = {"speed": {"device": device_name(self.device), "version": speed.VERSION}, "views": cross.source}
-        key = replace(run, task=task).key("code")
+        key = replace(run, task={"speed": speed.conditions(self.device), "views": cross.source}).key("code")
         known = unit.store.facts(key)
         try:
             known = known or self._timed(cross, sample)
